@@ -1,0 +1,180 @@
+"""The order of a milter dialogue: which command is for the session, and which reply goes out.
+
+    O -> C -> H* -> [ M -> R+ -> T -> L* -> N -> B* -> E ]* -> Q
+
+Within a message the commands have a rank that never falls; suppressed ones are simply missing. As in
+libmilter, a command that cannot come now aborts an open message and is tried again outside of it; what still
+does not fit is ignored without a reply. Each command that wants a reply gets exactly one. A verdict that the
+session reaches where no reply may be sent is held until the next command that gets one; the session is not
+asked again.
+
+Deliberate: after end of message libmilter ignores QUIT_NC and then never answers the following CONNECT. Here
+QUIT_NC closes the SMTP connection wherever it comes, as rspamd and go-milter have it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dkconf.milter import messages as m
+from dkconf.milter.codec import CONTINUE, FINAL_LETTERS
+
+IGNORE: Final = 0
+"""Nothing to do."""
+HANDLE: Final = 1
+"""Give the command to the session."""
+ABORT_FIRST: Final = 2
+"""Tell the session that the open message is off; then look at the other flags."""
+ANSWER: Final = 4
+"""Do not trouble the session; only `answer(command, None)`."""
+
+_START, _NEGOTIATED, _CONNECTED, _MAIL, _RCPT, _DATA, _HEADERS, _EOH, _BODY, _EOM = range(10)
+
+_RANK: Final[dict[type[m.Command], int]] = {
+    m.Rcpt: _RCPT,
+    m.Data: _DATA,
+    m.Header: _HEADERS,
+    m.EndOfHeaders: _EOH,
+    m.Body: _BODY,
+    m.EndOfMessage: _EOM,
+}
+_ONCE: Final = frozenset((_DATA, _EOH))
+
+_LETTER: Final[dict[type[m.Command], int]] = {
+    m.Connect: m.CONNECT,
+    m.Helo: m.HELO,
+    m.Mail: m.MAIL,
+    m.Rcpt: m.RCPT,
+    m.Data: m.DATA,
+    m.Header: m.HEADER,
+    m.EndOfHeaders: m.END_OF_HEADERS,
+    m.Body: m.BODY,
+    m.Unknown: m.UNKNOWN,
+}
+
+_SKIP: Final = ord("s")
+
+
+class Dialogue:
+    """Where one connection stands; see the module."""
+
+    __slots__ = ("_connection_reply", "_held", "_phase", "_protocol")
+
+    def __init__(self) -> None:
+        self._phase = _START
+        self._protocol = 0
+        self._held: bytes | None = None
+        self._connection_reply: bytes | None = None
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message is open, from MAIL until its final reply."""
+        return self._phase >= _MAIL
+
+    def negotiated(self, protocol: int) -> None:
+        """Take the protocol flags that were agreed on."""
+        self._protocol = protocol
+        self._phase = _NEGOTIATED
+
+    def receive(self, command: m.Command) -> int:
+        """Return what is to be done with `command`, as flags; the phase moves on."""
+        kind = type(command)
+        rank = _RANK.get(kind)
+        if rank is not None:
+            return self._in_message(rank)
+        if kind is m.Macros:
+            return HANDLE if self._phase > _START else IGNORE
+        return self._between(kind)
+
+    def _in_message(self, rank: int) -> int:
+        phase = self._phase
+        if phase < _MAIL:
+            return ANSWER if self._connection_reply is not None else IGNORE
+        if rank < phase or (rank == phase and rank in _ONCE):
+            self._end_message()
+            return ABORT_FIRST
+        self._phase = rank
+        return ANSWER if self._held is not None else HANDLE
+
+    def _between(self, kind: type[m.Command]) -> int:
+        phase = self._phase
+        off = ABORT_FIRST if phase >= _MAIL else IGNORE
+        if kind is m.Negotiate:
+            if phase == _START:
+                return HANDLE
+        elif kind is m.Connect:
+            if phase == _NEGOTIATED:
+                self._phase = _CONNECTED
+                return HANDLE
+        elif kind is m.Mail:
+            if phase >= _CONNECTED:
+                self._end_message()
+                if self._connection_reply is not None:
+                    return off | ANSWER
+                self._phase = _MAIL
+                return off | HANDLE
+        elif kind is m.Helo:
+            if phase >= _CONNECTED:
+                self._end_message()
+                return off | (HANDLE if self._connection_reply is None else ANSWER)
+        elif kind is m.Unknown:
+            if phase >= _NEGOTIATED:
+                if phase < _DATA:
+                    return HANDLE
+                self._end_message()
+                return off | HANDLE
+        elif kind is m.QuitNewConnection:
+            self._end_message()
+            self._connection_reply = None
+            if phase > _START:
+                self._phase = _NEGOTIATED
+            return off | HANDLE
+        elif kind is m.Quit:
+            self._end_message()
+            return off | HANDLE
+        # ABORT, and whatever cannot come now.
+        self._end_message()
+        return off
+
+    def _end_message(self) -> None:
+        self._held = None
+        if self._phase > _CONNECTED:
+            self._phase = _CONNECTED
+
+    def wants_reply(self, command: m.Command) -> bool:
+        """Whether the MTA waits for a reply to `command`."""
+        kind = type(command)
+        if kind is m.EndOfMessage:
+            return True
+        letter = _LETTER.get(kind)
+        if letter is None or self._protocol & m.NO_REPLY[letter]:
+            return False
+        return kind is not m.Body or bool(command.last)  # type: ignore[union-attr]
+
+    def answer(self, command: m.Command, reply: bytes | None) -> bytes:
+        """Return what is to be written for `command`, given the session's reply (None: go on).
+
+        At end of message the reply is the modifications with the final reply behind them, as they are.
+        """
+        kind = type(command)
+        if kind is m.EndOfMessage:
+            out = self._connection_reply or self._held or reply or CONTINUE
+            self._end_message()
+            return out
+        due = self.wants_reply(command)
+        if reply is None:
+            reply = self._held if self._phase >= _MAIL else self._connection_reply
+        if reply is None or reply is CONTINUE:
+            return CONTINUE if due else b""
+        letter = reply[4]
+        if letter == _SKIP and not (kind is m.Body and self._protocol & m.SMFIP_SKIP):
+            reply = CONTINUE
+        elif letter in FINAL_LETTERS and kind is not m.Unknown and (kind is not m.Rcpt or letter == 0x61):
+            # On RCPT a refusal is for that recipient only; an ACCEPT is for the message.
+            if kind is m.Connect or kind is m.Helo:
+                self._connection_reply = reply
+            elif due:
+                self._end_message()
+            else:
+                self._held = reply
+        return reply if due else b""
