@@ -1,0 +1,255 @@
+"""A tokenizer for m4 as sendmail.mc uses it: names, calls, nested quotes, `dnl`, comments.
+
+It reads, it does not expand: a call is found where m4 would see one in the text as it stands, and once more
+inside quoted arguments, which m4 scans again (``ifdef(`X', `INPUT_MAIL_FILTER(...)')``).
+
+What makes a .mc file different from m4 in general (sendmail's cf/README; checked against GNU m4):
+
+* Before `cf.m4` is included, `#` begins a comment up to the end of the line. `cf.m4` runs `changecom()`,
+  and from then on `#` is an ordinary character: ``# INPUT_MAIL_FILTER(...)`` is a live call.
+* `dnl` discards everything up to and including the line end, unless it stands within quotes.
+* Blanks before an argument are dropped, blanks after it are kept.
+
+Text is a `str` in which every character is one octet (latin-1), so that offsets are octets and nothing
+is lost.
+Left out: `changequote` (its presence is reported by `problems`), and macros made by the administrator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["name", "quote", "unclosed", "comment", "dnl", "open", "close", "comma", "text"]
+
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_NEXT = _FIRST | frozenset("0123456789")
+_BLANK = " \t\n\v\f\r"
+_SPECIAL = frozenset("`(),")
+_INCLUDES = frozenset({"include", "sinclude"})
+
+MAX_RESCAN_DEPTH = 8
+"""Quoted arguments within quoted arguments that are looked into; the cf library itself nests four deep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    kind: Kind
+    start: int
+    """Offset of the first octet."""
+    end: int
+    """Offset behind the last octet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A macro call `name(argument, ...)`, or a bare name (`arguments` is then None)."""
+
+    name: str
+    start: int
+    end: int
+    """Offset behind the closing parenthesis."""
+    arguments: tuple[str, ...] | None
+    """Each with its outer quotes removed, as m4 collects it."""
+    nested: bool
+    """True when it stands inside another call's arguments or within quotes."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """Offsets of the arguments as written."""
+
+
+def quote_end(text: str, start: int, end: int) -> int | None:
+    """Return the offset behind the quote that opens at `start`, None where it is not closed before `end`."""
+    depth, position = 0, start
+    while position < end:
+        opening = text.find("`", position, end)
+        closing = text.find("'", position, end)
+        if closing < 0:
+            return None
+        if 0 <= opening < closing:
+            depth, position = depth + 1, opening + 1
+        else:
+            depth, position = depth - 1, closing + 1
+            if depth == 0:
+                return position
+    return None
+
+
+def _reads_cf_m4(text: str, after_name: int, end: int) -> bool:
+    """Whether the `include(` whose name ends at `after_name` reads the cf library."""
+    if not text.startswith("(", after_name):
+        return False
+    closing = text.find(")", after_name, end)
+    argument = text[after_name + 1 : closing if closing >= 0 else end].strip(_BLANK + "`'")
+    return argument == "cf.m4" or argument.endswith("/cf.m4")
+
+
+def tokens(
+    text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | None = None
+) -> Iterator[Token]:
+    """Yield the tokens of `text[start:end]`; together they cover every octet.
+
+    Args:
+        after_cf_m4: The cf library was read before this text (a fragment, or FreeBSD's command line): `#`
+            is no comment from the first octet on.
+    """
+    stop = len(text) if end is None else end
+    comments, position = not after_cf_m4, start
+    while position < stop:
+        character, begin = text[position], position
+        if character in _FIRST:
+            position += 1
+            while position < stop and text[position] in _NEXT:
+                position += 1
+            name = text[begin:position]
+            if name == "dnl":
+                line_end = text.find("\n", position, stop)
+                position = stop if line_end < 0 else line_end + 1
+                yield Token("dnl", begin, position)
+                continue
+            if name == "changecom" or (name in _INCLUDES and _reads_cf_m4(text, position, stop)):
+                comments = False
+            yield Token("name", begin, position)
+        elif character == "`":
+            closed = quote_end(text, position, stop)
+            position = stop if closed is None else closed
+            yield Token("unclosed" if closed is None else "quote", begin, position)
+        elif character == "#" and comments:
+            line_end = text.find("\n", position, stop)
+            position = stop if line_end < 0 else line_end + 1
+            yield Token("comment", begin, position)
+        elif character in _SPECIAL:
+            position += 1
+            kind: Kind = "open" if character == "(" else "close" if character == ")" else "comma"
+            yield Token(kind, begin, position)
+        else:
+            position += 1
+            while position < stop and text[position] not in _FIRST and text[position] not in _SPECIAL:
+                if text[position] == "#" and comments:
+                    break
+                position += 1
+            yield Token("text", begin, position)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call whose closing parenthesis has not come yet."""
+
+    name: Token
+    depth: int
+    """Unquoted parentheses open within the present argument."""
+    argument_start: int
+    pieces: list[str]
+    arguments: list[str]
+    spans: list[tuple[int, int]]
+
+
+def find_calls(
+    text: str,
+    names: Collection[str] | None = None,
+    *,
+    after_cf_m4: bool = False,
+    start: int = 0,
+    end: int | None = None,
+    _depth: int = 0,
+) -> list[Call]:
+    """Return the calls of `names` (None = every name followed by a parenthesis), in the order of the text.
+
+    A name in `names` without a parenthesis (MAILER_DEFINITIONS) is returned too, with `arguments` None.
+    """
+    stop = len(text) if end is None else end
+    found: list[Call] = []
+    stack: list[_Open] = []
+    hash_free = after_cf_m4
+    for token in tokens(text, after_cf_m4=after_cf_m4, start=start, end=stop):
+        top = stack[-1] if stack else None
+        if token.kind == "name":
+            name = text[token.start : token.end]
+            hash_free = (
+                hash_free
+                or name == "changecom"
+                or (name in _INCLUDES and _reads_cf_m4(text, token.end, stop))
+            )
+            if token.end < stop and text[token.end] == "(":
+                stack.append(_Open(token, 0, token.end + 1, [], [], []))
+                continue
+            if names is not None and name in names:
+                found.append(Call(name, token.start, token.end, None, bool(stack) or _depth > 0))
+        if top is None:
+            continue
+        if token.kind == "open":
+            if token.start == top.name.end:
+                continue  # the parenthesis that made it a call
+            top.depth += 1
+        elif token.kind == "close":
+            if top.depth == 0:
+                _end_argument(text, top, token.start)
+                stack.pop()
+                name = text[top.name.start : top.name.end]
+                call = Call(
+                    name,
+                    top.name.start,
+                    token.end,
+                    tuple(top.arguments),
+                    bool(stack) or _depth > 0,
+                    tuple(top.spans),
+                )
+                if names is None or name in names:
+                    found.append(call)
+                elif _depth < MAX_RESCAN_DEPTH:
+                    found.extend(_in_quotes(text, call, names, hash_free, _depth))
+                if stack:
+                    stack[-1].pieces.append(text[call.start : call.end])
+                continue
+            top.depth -= 1
+        elif token.kind == "comma" and top.depth == 0:
+            _end_argument(text, top, token.start)
+            top.argument_start = token.end
+            continue
+        if token.kind == "quote":
+            top.pieces.append(text[token.start + 1 : token.end - 1])
+        elif token.kind != "dnl":
+            piece = text[token.start : token.end]
+            top.pieces.append(piece if top.pieces else piece.lstrip(_BLANK))
+    return sorted(found, key=lambda call: call.start)
+
+
+def _end_argument(text: str, call: _Open, end: int) -> None:
+    call.arguments.append("".join(call.pieces))
+    call.spans.append((call.argument_start, end))
+    call.pieces = []
+
+
+def _in_quotes(text: str, call: Call, names: Collection[str], hash_free: bool, depth: int) -> list[Call]:
+    """Return the calls in the quoted parts of another call's arguments: m4 scans these again."""
+    found: list[Call] = []
+    for first, last in call.spans:
+        for token in tokens(text, after_cf_m4=hash_free, start=first, end=last):
+            if token.kind == "quote":
+                found.extend(
+                    find_calls(
+                        text,
+                        names,
+                        after_cf_m4=hash_free,
+                        start=token.start + 1,
+                        end=token.end - 1,
+                        _depth=depth + 1,
+                    )
+                )
+    return found
+
+
+def line_of(text: str, offset: int) -> int:
+    """Return the line number of an offset, counted from 1."""
+    return text.count("\n", 0, offset) + 1
+
+
+def line_start(text: str, offset: int) -> int:
+    """Return the offset of the first octet of the line that holds `offset`."""
+    return text.rfind("\n", 0, offset) + 1
+
+
+def line_end(text: str, offset: int) -> int:
+    """Return the offset behind the line end of the line that holds `offset`."""
+    found = text.find("\n", offset)
+    return len(text) if found < 0 else found + 1
