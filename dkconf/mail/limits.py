@@ -1,0 +1,17 @@
+"""The few limits that signing and verifying share."""
+
+from __future__ import annotations
+
+MAX_HEADER_NAMES = 1000
+"""Names in one h= list; the filter takes no more than 1000 fields either. rspamd tests a list this long as
+hostile."""
+MAX_SIGNATURES = 10
+"""Signatures evaluated per message and scheme; dkim-milter stops at 10, OpenDKIM at 3, Mail::DKIM at 50."""
+MAX_KEY_RECORD_OCTETS = 4096
+"""A TXT record longer than this is no key record: an RSA key of 8192 bits takes 1440 octets."""
+MAX_KEY_RECORDS = 8
+"""TXT records of one name that are looked at."""
+MAX_RSA_BITS = 8192
+"""Longest RSA modulus that is calculated with; RFC 8301 asks for 4096, rspamd stops at 8192."""
+MAX_RSA_EXPONENT_BITS = 64
+"""Longest public exponent; OpenSSL has the same limit for moduli over 3072 bits."""
