@@ -1,0 +1,190 @@
+"""What a run is about to change, on disk before the first change: so that the next run can undo or finish it.
+
+    active      nothing is decided: the whole tree goes back to what it was
+    committed   checked and healthy: what is left to do is finished
+    confirming  healthy, and goes back by itself unless `dkconf confirm` comes before the deadline
+
+`STATE/journal/journal.json` holds each file's state before and after, and `STATE/journal/pre/` the
+octets from before. A private key's octets are never copied: only its mode and owner are ever changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from dkconf.apply.system import System
+from dkconf.desired.state import HostPaths, MilterFilter, Service
+from dkconf.errors import DkconfError
+from dkconf.plan.actual import FileDigest, FileState
+from dkconf.plan.codec import from_json, to_json
+
+T = TypeVar("T")
+Phase = Literal["active", "committed", "confirming"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStep:
+    """One path of a run: how it was, how it is to be."""
+
+    path: str
+    pre: FileDigest | None
+    """None = it was not there."""
+    pre_mtime_ns: int
+    post: FileDigest | None
+    """None = it goes."""
+    sendmail: bool = False
+    """sendmail.mc, sendmail.cf or the fragment: sendmail must be told, and goes first on the way back."""
+    attributes_only: bool = False
+    """Mode and owner change, the content is never read (private keys)."""
+    copy: str = ""
+    """Name in pre/ of the octets from before; "" if there were none, or none may be copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStep:
+    """One filter that is started or told of new settings."""
+
+    service: Service
+    was_running: bool
+    socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What follows when the host is healthy (and confirmed): draining, stopping, clearing away."""
+
+    generation: int = 0
+    stop: tuple[ServiceStep, ...] = ()
+    remove: tuple[str, ...] = ()
+    """Files of filters that are gone."""
+    written: Mapping[str, FileDigest] | None = None
+    """How those files were last written by dkconf; one that was edited since stays."""
+    hup_time: float = 0.0
+    """When sendmail was told; its children from before may still call the filter."""
+    drain_timeout_seconds: int = 600
+    drain: bool = True
+    units: bool = False
+    """A unit file goes: the service manager has to read its units again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When an unconfirmed change goes back."""
+
+    boot_id: str
+    boottime: float
+    """Seconds since boot, asleep or awake: a clock that jumps does not move it."""
+    wall: float
+    """For people: seconds since the epoch."""
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """One run."""
+
+    phase: Phase
+    run: str
+    """A random name, so that a watcher knows its own run."""
+    command: str
+    actor: str
+    generation: int
+    previous: int
+    paths: HostPaths
+    files: tuple[FileStep, ...]
+    directories: tuple[str, ...] = ()
+    """Made by this run, in the order of making."""
+    services: tuple[ServiceStep, ...] = ()
+    filters_before: tuple[MilterFilter, ...] = ()
+    tells_sendmail: bool = True
+    sendmail_argv: tuple[str, ...] = ()
+    after: Outstanding = Outstanding()
+    deadline: Deadline | None = None
+    units: bool = False
+    overrides_before: Mapping[str, bool] | None = None
+
+
+class JournalStore:
+    """The journal below one state directory, and the list of what is outstanding."""
+
+    def __init__(self, system: System, state_dir: str) -> None:
+        self._system = system
+        self.state_dir = state_dir
+        self.directory = f"{state_dir}/journal"
+        self._file = f"{self.directory}/journal.json"
+        self._outstanding = f"{state_dir}/outstanding.json"
+
+    def read(self) -> Journal | None:
+        """Return the journal of a run that is not over, None if there is none.
+
+        Raises:
+            DkconfError: It is damaged.
+        """
+        found = self._system.read(self._file)
+        return None if found is None else _load(Journal, self._file, found)
+
+    def begin(self, journal: Journal, contents: Mapping[str, bytes]) -> None:
+        """Put the journal on disk; `contents` holds the octets from before by copy name."""
+        for folder in (self.directory, f"{self.directory}/pre"):
+            if not self._system.is_directory(folder):
+                self._system.mkdir(folder, 0o700, "root", "root")
+        for name, content in contents.items():
+            self._system.write(f"{self.directory}/pre/{name}", FileState(content, 0o600, "root", "root"))
+        self.write(journal)
+
+    def write(self, journal: Journal) -> None:
+        """Replace the journal, e.g. by the same one in another phase."""
+        self._put(self._file, journal)
+
+    def before(self, step: FileStep) -> FileState | None:
+        """Return the file as it was before the run, None if it was not there."""
+        if step.pre is None:
+            return None
+        content = b""
+        if step.copy:
+            found = self._system.read(f"{self.directory}/pre/{step.copy}")
+            if found is None:
+                raise DkconfError(f"{self.directory}: damaged: the copy of {step.path} is missing")
+            content = found.content
+        return FileState(content, step.pre.mode, step.pre.owner, step.pre.group, step.pre_mtime_ns)
+
+    def end(self) -> None:
+        """The run is over. The journal itself goes first: without it the copies mean nothing."""
+        self._system.remove(self._file)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the copies of a run that is over, or that died before its journal was complete."""
+        pre = f"{self.directory}/pre"
+        for name in self._system.listdir(pre):
+            self._system.remove(f"{pre}/{name}")
+        for folder in (pre, self.directory):
+            if self._system.is_directory(folder):
+                self._system.rmdir(folder)
+
+    def outstanding(self) -> Outstanding | None:
+        """Return what is still to be stopped and cleared away, None if nothing is."""
+        found = self._system.read(self._outstanding)
+        return None if found is None else _load(Outstanding, self._outstanding, found)
+
+    def set_outstanding(self, after: Outstanding | None) -> None:
+        """Keep, or (None) forget, what is outstanding."""
+        if after is None:
+            if self._system.attributes(self._outstanding) is not None:
+                self._system.remove(self._outstanding)
+        else:
+            self._put(self._outstanding, after)
+
+    def _put(self, path: str, value: Journal | Outstanding) -> None:
+        text = json.dumps(to_json(value), indent=1, sort_keys=True)
+        self._system.write(path, FileState(text.encode(), 0o600, "root", "root"))
+
+
+def _load(kind: type[T], path: str, found: FileState) -> T:
+    try:
+        return from_json(kind, json.loads(found.content))
+    except (ValueError, DkconfError) as exc:
+        raise DkconfError(f"{path}: damaged: {exc}") from exc
