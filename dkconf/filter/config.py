@@ -147,7 +147,7 @@ class Settings:
     max_signatures: int = 10
 
 
-# --- the table: (section, key, attribute, kind, comment). Section "" comes first in the file, as TOML demands.
+# --- the table: section, key, attribute, kind, comment. Section "" is first in the file, as TOML demands.
 
 # fmt: off
 _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
@@ -172,7 +172,7 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
     ("signing", "dkim_canonicalization", "canonicalization.dkim", choice(DKIM_CANONICALIZATIONS),
      "HEADER/BODY, each simple or relaxed."),
     ("signing", "headers", "sign_headers", FIELD_NAMES,
-     "Header fields to sign; [] = our choice (DKIM), every field (DomainKeys)."),
+     "DKIM: header fields to sign; [] = our choice. DomainKeys signs every field."),
     ("signing", "omit", "omit_headers", FIELD_NAMES, "Header fields to leave out (-o)."),
     ("signing", "oversign", "oversign_headers", FIELD_NAMES,
      "DKIM: named once more than they occur, so that nobody can add one."),
@@ -214,10 +214,11 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
 # fmt: on
 
 _CONDITION_COMMENT = {
-    "domainkeys": "What happens to a message, DomainKeys (-C): accept, discard, tempfail, reject, quarantine.",
+    "domainkeys": "What happens to a message (-C): accept, discard, tempfail, reject or quarantine.",
     "dkim": "Likewise for DKIM, which has no `miss`.",
 }
-_KEY_COMMENT = """# Private keys and the mail they sign: From or Sender in `domain`, with `subdomains` also below it. The
+_KEY_COMMENT = """\
+# Private keys and the mail they sign: From or Sender in `domain`, with `subdomains` also below it. The
 # longest match holds; several entries for one domain sign one message several times."""
 _KEY_KINDS: dict[str, Kind] = {
     "domain": DOMAIN_PATTERN,
@@ -370,7 +371,8 @@ def dumps(settings: Settings) -> str:
             out.append(_write_conditions("domainkeys", settings.domainkeys_conditions))
             out.append(_write_conditions("dkim", settings.dkim_conditions))
         elif section == "macros":
-            out.append('\n# Mail is signed if one of these MTA macros has this value; "" = any (-M).\n[macros]\n')
+            out.append('\n# Mail is signed if one of these MTA macros has this value; "" = any (-M).\n')
+            out.append("[macros]\n")
             out.append(MACROS.write(settings.macros))
         else:
             out.append(f"\n[{section}]\n" if section else "\n")

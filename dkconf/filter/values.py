@@ -163,7 +163,8 @@ def socket_spec(value: Any) -> str:
         raise ValueError(f"{show(value)}: write a path of at most 107 octets, e.g. local:/run/dkconf.sock")
     if scheme in ("inet", "inet6"):
         port, at, host = rest.partition("@")
-        if port.isascii() and port.isdigit() and int(port[:6]) < 65536 and (host or not at) and " " not in host:
+        good_host = (host or not at) and " " not in host
+        if good_host and port.isascii() and port.isdigit() and int(port[:6]) < 65536:
             return text
         raise ValueError(f"{show(value)}: write {scheme}:PORT@HOST, e.g. {scheme}:8891@localhost")
     if scheme == "fd":
