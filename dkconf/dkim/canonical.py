@@ -1,0 +1,282 @@
+"""Canonical forms of header fields and bodies: RFC 6376 section 3.4.
+
+A body arrives in pieces that may be split anywhere, between CR and LF too, and none of it is kept: what is
+held back at the end of a piece is a count of CRLFs, and whether blanks and a CR stood there. Each piece is
+brought into canonical form by `split` and `strip` at the places that need it, and only if there are any.
+
+Where the RFC leaves room: a last line without CRLF gets one (3.4.3, 3.4.4); in relaxed form blanks at its
+end go first, so that a body of nothing but blanks is empty and hashes as nothing. A CR or LF that stands
+alone is an octet like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from dkconf.mail.octets import crlfs, finder, trailing_crlfs
+
+CANONICALIZATIONS = ("simple", "relaxed")
+_WSP = b" \t"
+
+
+# -- header fields -----------------------------------------------------------------------------------------
+
+
+def relaxed_value(value: bytes) -> bytes:
+    """Return a field's value in relaxed form, without the CRLF that ends the field (RFC 6376 section
+    3.4.2)."""
+    # `split()` is the fastest way by far, but it takes \v and \f for blanks, and a CR or LF that folds
+    # nothing.
+    if b"\x0b" in value or b"\x0c" in value:
+        return _relaxed_value_exactly(value)
+    if b"\n" in value or b"\r" in value:
+        ends = value.count(b"\n")
+        folds = value.count(b"\r\n ") + value.count(b"\r\n\t")
+        if not ends == folds == value.count(b"\r"):
+            return _relaxed_value_exactly(value)
+    return b" ".join(value.split())
+
+
+def _relaxed_value_exactly(value: bytes) -> bytes:
+    unfolded = value.replace(b"\r\n", b"").replace(b"\t", b" ")
+    return b" ".join([word for word in unfolded.split(b" ") if word])
+
+
+def relaxed_field(lower: bytes, value: bytes) -> bytes:
+    """Return a field in relaxed form with its CRLF; `lower` is its name in lower case without blanks."""
+    return b"%b:%b\r\n" % (lower, relaxed_value(value))
+
+
+def simple_field(name: bytes, value: bytes) -> bytes:
+    """Return a field in simple form, which is as it stands, with its CRLF (RFC 6376 section 3.4.1)."""
+    return b"%b:%b\r\n" % (name, value)
+
+
+# -- bodies ------------------------------------------------------------------------------------------------
+
+
+class SimpleBody:
+    """The simple form of a body (RFC 6376 section 3.4.3), piece by piece."""
+
+    __slots__ = ("_cr", "_pending")
+
+    def __init__(self) -> None:
+        self._pending = 0  # CRLFs that may be the end of the body
+        self._cr = False  # a CR whose LF may be in the next piece
+
+    def feed(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
+        """Return the canonical octets that are certain now; a piece without line end at its end is not
+        copied."""
+        size = len(chunk)
+        if not size:
+            return []
+        if not self._pending and not self._cr and chunk[size - 1] not in b"\r\n":
+            return [chunk]
+        data = b"\r" + bytes(chunk) if self._cr else bytes(chunk)
+        self._cr = data.endswith(b"\r")
+        if self._cr:
+            data = data[:-1]
+        tail = trailing_crlfs(data)
+        if tail * 2 == len(data):
+            self._pending += tail
+            return []
+        pieces: list[bytes | memoryview] = list(crlfs(self._pending))
+        self._pending = tail
+        pieces.append(data[: len(data) - 2 * tail] if tail else data)
+        return pieces
+
+    def finish(self) -> list[bytes | memoryview]:
+        """Return the rest: a lone CR if one ends the body, and one CRLF, which even an empty body gets."""
+        if self._cr:
+            return [*crlfs(self._pending), b"\r\r\n"]
+        return [b"\r\n"]
+
+
+class RelaxedBody:
+    """The relaxed form of a body (RFC 6376 section 3.4.4), piece by piece."""
+
+    __slots__ = ("_any", "_blank", "_cr", "_has_run", "_has_trail", "_pending")
+
+    def __init__(self) -> None:
+        self._pending = 0  # CRLFs that may be the end of the body
+        self._blank = False  # blanks that may be followed by a line end
+        self._cr = False  # a CR whose LF may be in the next piece
+        self._any = False  # something has been given out
+        self._has_trail = finder(b" \r\n")
+        self._has_run = finder(b"  ")
+
+    def feed(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
+        """Return the canonical octets that are certain now."""
+        if self._blank or self._cr:
+            data = b"".join((b" " if self._blank else b"", b"\r" if self._cr else b"", chunk))
+        else:
+            data = bytes(chunk)
+        self._cr = data.endswith(b"\r")
+        if self._cr:
+            data = data[:-1]
+        self._blank = data.endswith((b" ", b"\t"))
+        if self._blank:
+            data = data.rstrip(_WSP)
+        if not data:
+            return []
+        if b"\t" in data:
+            data = data.replace(b"\t", b" ")
+        if b" " in data:
+            if self._has_trail(data):
+                data = _without_trailing_blanks(data)
+            if self._has_run(data):
+                data = _with_single_blanks(data)
+        tail = trailing_crlfs(data)
+        if tail * 2 == len(data):
+            self._pending += tail
+            return []
+        pieces: list[bytes | memoryview] = list(crlfs(self._pending)) if self._pending else []
+        self._pending = tail
+        self._any = True
+        pieces.append(data[: len(data) - 2 * tail] if tail else data)
+        return pieces
+
+    def finish(self) -> list[bytes | memoryview]:
+        """Return the rest: a lone CR if one ends the body, and one CRLF unless the body is empty."""
+        if self._cr:
+            return [*crlfs(self._pending), b" \r\r\n" if self._blank else b"\r\r\n"]
+        return [b"\r\n"] if self._any else []
+
+
+def _without_trailing_blanks(data: bytes) -> bytes:
+    """Return the data without blanks before a CRLF; tabs are blanks already."""
+    parts = data.split(b" \r\n")
+    last = parts.pop()
+    lines = [part.rstrip(b" ") for part in parts]
+    lines.append(last)
+    return b"\r\n".join(lines)
+
+
+def _with_single_blanks(data: bytes) -> bytes:
+    """Return the data with each run of blanks as one; no run stands at the end, nor before a CRLF."""
+    if finder(b"\r\n  ")(data):
+        # Indented lines, as in HTML: one cut for each line, not one for every two blanks.
+        parts = data.split(b"\r\n ")
+        data = b"\r\n ".join([parts[0], *[part.lstrip(b" ") for part in parts[1:]]])
+    parts = data.split(b"  ")
+    if len(parts) == 1:
+        return data
+    words = [part.lstrip(b" ") for part in parts[1:]]
+    return b" ".join([parts[0], *[word for word in words if word]])
+
+
+_FORMS: dict[str, type[SimpleBody] | type[RelaxedBody]] = {"simple": SimpleBody, "relaxed": RelaxedBody}
+
+
+class HashKey(NamedTuple):
+    """What a body hash depends on; signatures with equal keys share one."""
+
+    canonicalization: str
+    hash_name: str
+    length: int | None = None
+    """l=: canonical octets that are hashed; None = all."""
+
+
+class BodyHash:
+    """One hash over a canonical body or its beginning."""
+
+    __slots__ = ("_hash", "_left", "octets")
+
+    octets: int
+    """Canonical octets of the body so far, beyond l= too."""
+
+    def __init__(self, hash_name: str, length: int | None) -> None:
+        self._hash: Any = (
+            hashlib.sha1(usedforsecurity=False) if hash_name == "sha1" else hashlib.sha256()
+        )
+        self._left = length
+        self.octets = 0
+
+    def add(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Hash canonical octets, as far as l= reaches."""
+        for piece in pieces:
+            size = len(piece)
+            self.octets += size
+            if self._left is None:
+                self._hash.update(piece)
+            elif self._left:
+                self._hash.update(piece if size <= self._left else piece[: self._left])
+                self._left -= min(size, self._left)
+
+    def digest(self) -> bytes:
+        """Return the digest of what has been hashed."""
+        return bytes(self._hash.digest())
+
+
+class BodyHasher:
+    """One streaming body hash: `BodyHasher(*hash_key)`, then `update` for each piece, then `digest`."""
+
+    __slots__ = ("_body", "_finished", "_hash")
+
+    def __init__(self, canonicalization: str, hash_name: str = "sha256", length: int | None = None) -> None:
+        """Begin.
+
+        Args:
+            canonicalization: `simple` or `relaxed`.
+            hash_name: `sha256` or `sha1`.
+            length: l=, canonical octets to hash; None = all.
+        """
+        self._body = _FORMS[canonicalization]()
+        self._hash = BodyHash(hash_name, length)
+        self._finished = False
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take the next piece of the body as received; it may be split anywhere."""
+        self._hash.add(self._body.feed(chunk))
+
+    def digest(self) -> bytes:
+        """Return the body hash; no update may follow."""
+        if not self._finished:
+            self._finished = True
+            self._hash.add(self._body.finish())
+        return self._hash.digest()
+
+    @property
+    def octets(self) -> int:
+        """The length of the canonical body in octets; whole after `digest`."""
+        return self._hash.octets
+
+
+class BodyHashes:
+    """All the body hashes that a message needs; each canonical form is made once, however many hashes share
+    it."""
+
+    __slots__ = ("_finished", "_hashes", "_pairs")
+
+    def __init__(self, keys: Iterable[HashKey]) -> None:
+        self._hashes: dict[HashKey, BodyHash] = {}
+        self._finished = False
+        sinks: dict[str, list[BodyHash]] = {}
+        for key in dict.fromkeys(keys):
+            self._hashes[key] = BodyHash(key.hash_name, key.length)
+            sinks.setdefault(key.canonicalization, []).append(self._hashes[key])
+        self._pairs: list[tuple[SimpleBody | RelaxedBody, list[BodyHash]]] = [
+            (_FORMS[form](), hashes) for form, hashes in sinks.items()
+        ]
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take the next piece of the body as received; it may be split anywhere."""
+        for body, hashes in self._pairs:
+            pieces = body.feed(chunk)
+            for each in hashes:
+                each.add(pieces)
+
+    def __getitem__(self, key: HashKey) -> BodyHash:
+        """Return the finished hash for a key; no update may follow."""
+        if not self._finished:
+            self._finished = True
+            for body, hashes in self._pairs:
+                pieces = body.finish()
+                for each in hashes:
+                    each.add(pieces)
+        return self._hashes[key]
