@@ -23,11 +23,10 @@ COLOURS: dict[str, dict[str, Any]] = {
     "change": {"fg": "yellow"},
     "hunk": {"fg": "cyan"},
     "head": {"bold": True},
-    "good": {"fg": "green"},
-    "bad": {"fg": "red", "bold": True},
+    "ok": {"fg": "green"},
+    "error": {"fg": "red", "bold": True},
     "warn": {"fg": "yellow"},
     "dim": {"dim": True},
-    "": {},
 }
 """Style of a line -> click.style's arguments; a style that is not here is plain."""
 
@@ -71,7 +70,9 @@ def inventory_path(given: str | None, *, must: bool = True) -> str | None:
         if os.path.exists(candidate):
             return candidate
     if must:
-        raise DkconfError(f"no inventory: neither ./inventory.yaml nor {SYSTEM_INVENTORY} is there; name one with -i FILE")
+        raise DkconfError(
+            f"no inventory: neither ./inventory.yaml nor {SYSTEM_INVENTORY} is there; name one with -i FILE"
+        )
     return None
 
 

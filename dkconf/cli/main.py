@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "enable-filter": ("dkconf.cli.host:enable_filter", "Call a filter again, once it has proved itself."),
     "rollback": ("dkconf.cli.host:rollback", "Go back to an earlier generation."),
     "generations": ("dkconf.cli.host:generations", "List the generations of this host, or compare two."),
+    "recover": ("dkconf.cli.host:recover", "Finish or undo a run that was cut off."),
     "release": ("dkconf.cli.host:release", "Take dkconf out of this host and leave it as it was found."),
     "mail": ("dkconf.cli.mailcmd:mail", "Sign or verify a message in a file."),
 }
