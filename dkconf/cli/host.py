@@ -207,7 +207,7 @@ def rollback(number: int | None, confirm_timeout: int | None, drain_timeout: int
 @option_root
 @option_json
 @click.pass_context
-def generations(ctx: click.Context, **options: Any) -> int | None:
+def generations(ctx: click.Context, /, **options: Any) -> int | None:
     """List the generations of this host; `diff A B` compares two, `pin N` keeps one for ever."""
     ctx.obj = options
     if ctx.invoked_subcommand:
@@ -229,7 +229,7 @@ def _inner(options: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
 @option_root
 @option_json
 @click.pass_obj
-def generations_diff(outer: dict[str, Any], a: int, b: int, **options: Any) -> int:
+def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -> int:
     """Show what differs between generation A and generation B."""
     from dkconf.apply import operations
 
@@ -243,7 +243,7 @@ def generations_diff(outer: dict[str, Any], a: int, b: int, **options: Any) -> i
 @option_root
 @option_json
 @click.pass_obj
-def generations_pin(outer: dict[str, Any], number: int, remove: bool, **options: Any) -> int:
+def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **options: Any) -> int:
     """Keep generation N however many come after it."""
     from dkconf.apply import operations
 
