@@ -213,14 +213,12 @@ def parse(text: str) -> CfModel:
             others.append(line)
         else:
             others.append(line)
+    if not daemons:
+        daemons.append(parse_daemon("Name=MTA, Port=smtp"))  # sendmail's own default
     for place, names in [("O InputMailFilters", listed)] + [
         (f"daemon {d.name}", d.filters) for d in daemons if d.filters is not None
     ]:
-        faults += [
-            f"{place} names filter {n}, which is not defined"
-            for n in dict.fromkeys(names)
-            if n not in filters
-        ]
+        faults += [f"{place} names filter {n}, which is not defined" for n in dict.fromkeys(names) if n not in filters]
         faults += [f"{place} names filter {n} twice" for n in dict.fromkeys(names) if names.count(n) > 1]
     for x_line in filters.values():
         faults += [f"filter {x_line.name}: unknown equate {equate}" for equate in x_line.other]

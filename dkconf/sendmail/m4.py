@@ -84,9 +84,7 @@ def _reads_cf_m4(text: str, after_name: int, end: int) -> bool:
     return argument == "cf.m4" or argument.endswith("/cf.m4")
 
 
-def tokens(
-    text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | None = None
-) -> Iterator[Token]:
+def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | None = None) -> Iterator[Token]:
     """Yield the tokens of `text[start:end]`; together they cover every octet.
 
     Args:
@@ -165,11 +163,7 @@ def find_calls(
         top = stack[-1] if stack else None
         if token.kind == "name":
             name = text[token.start : token.end]
-            hash_free = (
-                hash_free
-                or name == "changecom"
-                or (name in _INCLUDES and _reads_cf_m4(text, token.end, stop))
-            )
+            hash_free = hash_free or name == "changecom" or (name in _INCLUDES and _reads_cf_m4(text, token.end, stop))
             if token.end < stop and text[token.end] == "(":
                 stack.append(_Open(token, 0, token.end + 1, [], [], []))
                 continue

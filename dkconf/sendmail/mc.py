@@ -7,8 +7,8 @@ Owned is the block of three lines alone, placed before `MAILER_DEFINITIONS` or t
     dnl dkconf end
 
 Markers are `dnl` lines, never `#` lines, which are no comments once cf.m4 is read; `include`, never
-`sinclude`, which is silent when the fragment is missing. Every change here has an exact inverse: all octets that
-are not ours stay as they are, whatever the line ends, the encoding and the last line end.
+`sinclude`, which is silent when the fragment is missing. Every change here has an exact inverse: all octets
+that are not ours stay as they are, whatever the line ends, the encoding and the last line end.
 
 Text is latin-1 decoded: one character, one octet. Use `decode` and `encode`.
 """
@@ -109,9 +109,7 @@ def insert_block(text: str, fragment_path: str) -> str:
     Raises:
         McError: No place for it, or a damaged block.
     """
-    if not fragment_path.startswith("/") or any(
-        c in "`'" or ord(c) < 32 or ord(c) > 126 for c in fragment_path
-    ):
+    if not fragment_path.startswith("/") or any(c in "`'" or ord(c) < 32 or ord(c) > 126 for c in fragment_path):
         raise McError(f"{fragment_path!r} cannot be the fragment's path; use an absolute path without quotes")
     present = block(text)
     if present is not None:
@@ -217,9 +215,7 @@ def disable_line(text: str, name: str) -> str:
     """
     call = _only(text, name)
     if not call.called:
-        raise McError(
-            f"sendmail.mc:{call.line}: filter {name} is defined by MAIL_FILTER, so it is not called already"
-        )
+        raise McError(f"sendmail.mc:{call.line}: filter {name} is defined by MAIL_FILTER, so it is not called already")
     first = m4.line_start(text, call.start)
     mark = f"{DISABLED}{name}{_line_end_style(text, first)}"
     return text[:first] + mark + text[first : call.start] + DEFINED + text[call.start + len(CALLED) :]
@@ -227,9 +223,7 @@ def disable_line(text: str, name: str) -> str:
 
 def disabled_lines(text: str) -> list[str]:
     """Return the names of the filters that `disable_line` took out of the list."""
-    return [
-        text[place + len(DISABLED) : m4.line_end(text, place)].strip() for place in _marks(text, DISABLED)
-    ]
+    return [text[place + len(DISABLED) : m4.line_end(text, place)].strip() for place in _marks(text, DISABLED)]
 
 
 def enable_line(text: str, name: str) -> str:
@@ -241,9 +235,7 @@ def enable_line(text: str, name: str) -> str:
         for call in find_filters(text):
             if call.start >= behind and call.name == name and not call.called:
                 return text[:place] + text[behind : call.start] + CALLED + text[call.start + len(DEFINED) :]
-        raise McError(
-            f"sendmail.mc:{m4.line_of(text, place)}: no MAIL_FILTER call of {name} follows this mark"
-        )
+        raise McError(f"sendmail.mc:{m4.line_of(text, place)}: no MAIL_FILTER call of {name} follows this mark")
     raise McError(f'sendmail.mc: no line "{DISABLED}{name}"; dkconf has not disabled this filter here')
 
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from dkconf.sendmail import m4, mc
 
 LIST_MACRO = "confINPUT_MAIL_FILTERS"
-_DEFINES = frozenset(
-    {"define", "undefine", "pushdef", "popdef", "_DEFIFNOT", "append", "APPENDDEF", "PREPENDDEF"}
-)
+_DEFINES = frozenset({"define", "undefine", "pushdef", "popdef", "_DEFIFNOT", "append", "APPENDDEF", "PREPENDDEF"})
 _DAEMONS = frozenset({"DAEMON_OPTIONS", "confDAEMON_OPTIONS"})
 _WATCHED = _DEFINES | _DAEMONS | frozenset({"changequote", "sinclude", "include"})
 
@@ -41,9 +39,7 @@ def problems(text: str, *, fragment_path: str = "") -> list[Problem]:
         mc.block(text)
     except mc.McError as error:
         line = text.count("\n", 0, max(text.find("dnl dkconf "), 0)) + 1
-        found.append(
-            Problem("damaged-block", line, str(error).split(": ", 1)[-1], "restore these three lines", True)
-        )
+        found.append(Problem("damaged-block", line, str(error).split(": ", 1)[-1], "restore these three lines", True))
     return sorted(found, key=lambda problem: problem.line)
 
 
@@ -72,8 +68,8 @@ def _from_calls(text: str, fragment_path: str) -> list[Problem]:
                     "hand-made-list",
                     line,
                     f"{LIST_MACRO} is set by hand here",
-                    "remove this line and let INPUT_MAIL_FILTER make the list: a list set by hand loses filters "
-                    "or names them twice, and sendmail answers 451 to all mail",
+                    "remove this line and let INPUT_MAIL_FILTER make the list: a list set by hand loses "
+                    "filters or names them twice, and sendmail answers 451 to all mail",
                     True,
                 )
             )
@@ -86,8 +82,8 @@ def _from_calls(text: str, fragment_path: str) -> list[Problem]:
                         "per-daemon-list",
                         line,
                         f"this daemon has a filter list of its own (InputMailFilters={lists})",
-                        "remove InputMailFilters= from DAEMON_OPTIONS: it overrides the list that dkconf manages, and "
-                        "a filter taken off would stay on there",
+                        "remove InputMailFilters= from DAEMON_OPTIONS: it overrides the list that dkconf "
+                        "manages, and a filter taken off would stay on there",
                         True,
                     )
                 )
@@ -150,8 +146,7 @@ def _from_filters(text: str) -> list[Problem]:
                 Problem(
                     "hash-trap",
                     call.line,
-                    f"filter {call.name} stands behind a #, and is on all the same: "
-                    "after cf.m4, # is no comment",
+                    f"filter {call.name} stands behind a #, and is on all the same: after cf.m4, # is no comment",
                     "write dnl instead of # to turn the line off, or remove the #",
                     True,
                 )

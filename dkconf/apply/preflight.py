@@ -1,0 +1,105 @@
+"""What a host lacks for dkconf to work on its sendmail: everything at once, before anything is touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+
+from dkconf.desired.state import HostPaths
+from dkconf.probe.hostname import host_name, qualified_name
+from dkconf.sendmail import m4, mc
+
+TIMEOUT_SECONDS = 90
+"""More than the 60 s that sendmail sleeps where its host name has no domain."""
+
+
+def preflight(paths: HostPaths) -> list[str]:
+    """Return one sentence per thing that is missing, each with what to do; [] = go on."""
+    found = [words for check in _CHECKS if (words := check(paths))]
+    # The last one starts sendmail, which takes a minute on a host without a qualified name: told instead.
+    if not found:
+        found += [words for check in (_milter,) if (words := check(paths))]
+    return found
+
+
+def _right(paths: HostPaths) -> str:
+    if os.geteuid() != 0:
+        return f"this user may not change {paths.sendmail_mc}: run dkconf as root"
+    return ""
+
+
+def _m4(paths: HostPaths) -> str:
+    return "" if os.access(paths.m4, os.X_OK) else f"{paths.m4}: not found; install the package m4"
+
+
+def _sendmail(paths: HostPaths) -> str:
+    if os.access(paths.sendmail, os.X_OK):
+        return ""
+    return f"{paths.sendmail}: not found; install sendmail, or set paths.sendmail"
+
+
+def _sources(paths: HostPaths) -> str:
+    missing = [p for p in (paths.sendmail_mc, paths.sendmail_cf) if not os.path.isfile(p)]
+    if not missing:
+        return ""
+    return f"{' and '.join(missing)}: not found; set paths.sendmail_mc and paths.sendmail_cf, or run sendmailconfig"
+
+
+def _library(paths: HostPaths) -> str:
+    """The cf library that the .mc includes, or that is read on the command line."""
+    path = paths.cf_m4 or _included_library(paths.sendmail_mc)
+    if path and not os.access(path, os.R_OK):
+        return f"{path}: not found; install the package sendmail-cf"
+    return ""
+
+
+def _included_library(mc_path: str) -> str:
+    try:
+        with open(mc_path, "rb") as file:
+            text = mc.decode(file.read())
+    except OSError:
+        return ""
+    for call in m4.find_calls(text, {"include"}):
+        if call.arguments and call.arguments[0].strip().endswith("/cf.m4"):
+            return call.arguments[0].strip()
+    return ""
+
+
+def _name(_: HostPaths) -> str:
+    if qualified_name():
+        return ""
+    name = host_name()
+    return (
+        f'this host\'s name, "{name}", has no domain, so that sendmail sleeps for 60 s at every start: '
+        f'put a line like "127.0.1.1 {name}.example.com {name}" into /etc/hosts'
+    )
+
+
+def _milter(paths: HostPaths) -> str:
+    compiled = compiled_with(paths.sendmail)
+    if "MILTER" in compiled:
+        return ""
+    return f"{paths.sendmail} is built without MILTER, so it cannot call any filter; install one that is"
+
+
+def compiled_with(sendmail: str) -> set[str]:
+    """Return the words of sendmail's `Compiled with:`."""
+    try:
+        done = subprocess.run(
+            [sendmail, "-d0.1", "-bt"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            cwd="/",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    text = done.stdout.decode("utf-8", "replace")
+    _, _, rest = text.partition("Compiled with:")
+    return set(rest.partition("=====")[0].split())
+
+
+_CHECKS: tuple[Callable[[HostPaths], str], ...] = (_right, _m4, _sendmail, _sources, _library, _name)
