@@ -1,8 +1,8 @@
 """The inventory as values: frozen, typed, complete.
 
-`spec.load` fills these from YAML; every other room reads them. Field names are the YAML keys. Words are those of
-sendmail's manual, dk-filter(8) and the RFCs. Everything optional has its default here, after `defaults:` has been
-merged in by the loader; durations are whole seconds; nothing here touches a machine.
+`spec.load` fills these from YAML; every other room reads them. Field names are the YAML keys. Words are
+those of sendmail's manual, dk-filter(8) and the RFCs. Everything optional has its default here, after
+`defaults:` has been merged in by the loader; durations are whole seconds; nothing here touches a machine.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ OnFailure = Literal["accept", "tempfail", "reject", "shutdown"]
 Action = Literal["accept", "discard", "tempfail", "reject", "quarantine"]
 Condition = Literal["bad", "dns", "int", "no", "miss", "sec"]
 SelectorState = Literal["planned", "published", "active", "percolating", "revoked", "removed"]
-"""planned: nothing public. published: record out, does not sign. active: record out, signs. percolating: record
-stays, signs no more. revoked: record with an empty p=. removed: no record; the name is never used again."""
+"""planned: nothing public. published: record out, does not sign. active: record out, signs. percolating: the
+record stays, signs no more. revoked: record with an empty p=. removed: no record; the name is never used again."""
 Algorithm = Literal["rsa", "ed25519"]
 
 
@@ -200,6 +200,8 @@ class Paths:
     """dkconf-filter: directory of NAME.toml."""
     dk_filter: str = ""
     """dk-filter's own program path."""
+    dkconf_filter: str = ""
+    """dkconf-filter's own program path."""
     unit_dir: str = ""
 
 
