@@ -33,6 +33,8 @@ class HostPaths:
     """Group of .mc and .cf; e.g. smmsp."""
     cf_dir: str
     """The cf directory for -D_CF_DIR_=; "" unless the platform needs it."""
+    dkconf_filter: str = "/usr/local/bin/dkconf-filter"
+    """dkconf-filter's own program path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,18 @@ class ManagedFile:
     """fragment, filter-settings, dk-filter-options, list, unit, sysusers, tmpfiles ..."""
     filter: str = ""
     """The filter it belongs to, "" for sendmail's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedDirectory:
+    """A directory that must exist before the files in it, or before a service starts."""
+
+    path: str
+    mode: int
+    owner: str
+    group: str
+    runtime: bool = False
+    """Below /run: gone after a reboot; the service's own unit or script makes it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +134,8 @@ class MilterFilter:
     program: str
     roles: tuple[Role, ...]
     signs: tuple[Signature, ...]
-    """Every signature it adds, over all domains of the host; empty for an external filter without keys here."""
+    """Every signature it adds, over all domains of the host; of an external filter, those whose public half is
+    known here."""
     internal_hosts: tuple[str, ...]
     settings_digest: str
     """Changes when the filter's settings or keys change: then the canary needs a throwaway instance."""
@@ -145,4 +160,8 @@ class DesiredState:
     """`direct`: how to start sendmail's MTA; () = as found running."""
     probe_recipient: str
     digest: str
-    """SHA-256 over all of the above, hex."""
+    """SHA-256 over all else here, hex."""
+    directories: tuple[ManagedDirectory, ...] = ()
+    """Parents first."""
+    warnings: tuple[str, ...] = ()
+    """What can be built but may not be meant; one sentence each."""
