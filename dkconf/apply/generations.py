@@ -22,6 +22,8 @@ from dkconf.plan.redact import has_private_key
 KEPT = 20
 """Generations kept beside the pinned ones."""
 FORMAT = 1
+NEW = ".new"
+"""Ends the name of a generation that is not in force yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,10 @@ class Generations:
         if number == 0:
             return None
         manifest = self.manifest(number)
-        return LastApplied(
-            number, self.desired(number), manifest.files, manifest.block, manifest.overrides
-        )
+        return LastApplied(number, self.desired(number), manifest.files, manifest.block, manifest.overrides)
 
     def store(self, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
-        """Write a whole generation; the manifest comes last, and without it there is no generation.
+        """Write a whole generation, which `publish` makes one: until then it is 000042.new.
 
         Raises:
             DkconfError: A file holds a private key.
@@ -148,19 +148,22 @@ class Generations:
         # Made before anything else, so that a number is not used again after a failure.
         self._folder(self.directory)
         self._write(self._counter, str(manifest.number).encode())
-        top = self._path(manifest.number)
+        top = self._path(manifest.number) + NEW
         for path in sorted(contents):
             self._folders(f"{top}/files{path}".rpartition("/")[0])
             self._write(f"{top}/files{path}", contents[path])
         self._folders(top)
         slim = replace(
             manifest,
-            desired=replace(
-                manifest.desired, files=tuple(replace(f, content=b"") for f in manifest.desired.files)
-            ),
+            desired=replace(manifest.desired, files=tuple(replace(f, content=b"") for f in manifest.desired.files)),
         )
         text = json.dumps(to_json(slim), indent=1, sort_keys=True)
         self._write(f"{top}/manifest.json", text.encode())
+
+    def publish(self, number: int) -> None:
+        """Make the stored generation `number` one of the host's, in one step."""
+        if number and self._system.is_directory(self._path(number) + NEW):
+            self._system.rename(self._path(number) + NEW, self._path(number))
 
     def set_current(self, number: int) -> None:
         """Put generation `number` in force; 0 = none."""
@@ -171,9 +174,10 @@ class Generations:
 
     def remove(self, number: int) -> None:
         """Remove generation `number`, whole or half written; its manifest goes first."""
-        top = self._path(number)
-        self._system.remove(f"{top}/manifest.json")
-        self._remove_tree(top)
+        for top in (self._path(number), self._path(number) + NEW):
+            if self._system.is_directory(top):
+                self._system.remove(f"{top}/manifest.json")
+                self._remove_tree(top)
 
     def prune(self) -> tuple[int, ...]:
         """Remove what is older than the last `KEPT`; return the numbers. Pinned and current ones stay.
@@ -183,8 +187,9 @@ class Generations:
         numbers = self.numbers()
         stay = set(numbers[-KEPT:]) | self.pinned() | {self.current()}
         gone = tuple(n for n in numbers if n not in stay)
-        broken = [int(n) for n in self._system.listdir(self.directory) if n.isdigit()]
-        for number in (*gone, *(n for n in broken if n not in numbers)):
+        names = (n.removesuffix(NEW) for n in self._system.listdir(self.directory))
+        broken = {int(n) for n in names if n.isdigit()} - set(numbers)
+        for number in (*gone, *sorted(broken)):
             self.remove(number)
         return gone
 

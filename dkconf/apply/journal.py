@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from dkconf.apply.system import System
-from dkconf.desired.state import HostPaths, MilterFilter, Service
+from dkconf.desired.state import HostPaths, Service
 from dkconf.errors import DkconfError
 from dkconf.plan.actual import FileDigest, FileState
 from dkconf.plan.codec import from_json, to_json
@@ -57,10 +57,11 @@ class Outstanding:
     """What follows when the host is healthy (and confirmed): draining, stopping, clearing away."""
 
     generation: int = 0
+    paths: HostPaths | None = None
     stop: tuple[ServiceStep, ...] = ()
     remove: tuple[str, ...] = ()
     """Files of filters that are gone."""
-    written: Mapping[str, FileDigest] | None = None
+    written: Mapping[str, FileDigest] = field(default_factory=dict)
     """How those files were last written by dkconf; one that was edited since stays."""
     hup_time: float = 0.0
     """When sendmail was told; its children from before may still call the filter."""
@@ -98,13 +99,11 @@ class Journal:
     directories: tuple[str, ...] = ()
     """Made by this run, in the order of making."""
     services: tuple[ServiceStep, ...] = ()
-    filters_before: tuple[MilterFilter, ...] = ()
     tells_sendmail: bool = True
     sendmail_argv: tuple[str, ...] = ()
-    after: Outstanding = Outstanding()
+    after: Outstanding = field(default_factory=Outstanding)
     deadline: Deadline | None = None
     units: bool = False
-    overrides_before: Mapping[str, bool] | None = None
 
 
 class JournalStore:

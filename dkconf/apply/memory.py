@@ -32,9 +32,7 @@ class MemorySystem:
         self._steps = Steps(hook)
         self._locked.clear()
 
-    def put(
-        self, path: str, content: bytes, mode: int = 0o644, owner: str = "root", group: str = "root"
-    ) -> None:
+    def put(self, path: str, content: bytes, mode: int = 0o644, owner: str = "root", group: str = "root") -> None:
         """Put a file there, and the directories above it, as the host's own."""
         parent = os.path.dirname(path)
         while parent not in self.directories:
@@ -60,6 +58,9 @@ class MemorySystem:
     def is_directory(self, path: str) -> bool:
         return path in self.directories
 
+    def directory_mode(self, path: str) -> tuple[int, str] | None:
+        return (0o755, "root") if path in self.directories else None
+
     def link(self, path: str) -> str:
         return self.links.get(path, "")
 
@@ -82,6 +83,11 @@ class MemorySystem:
         with self.step(f"remove:{path}"):
             self.files.pop(path, None)
             self.links.pop(path, None)
+
+    def rename(self, path: str, to: str) -> None:
+        with self.step(f"rename:{path}"):
+            self.directories = {_moved(p, path, to) for p in self.directories}
+            self.files = {_moved(p, path, to): state for p, state in self.files.items()}
 
     def mkdir(self, path: str, mode: int, owner: str, group: str) -> None:
         with self.step(f"mkdir:{path}"):
@@ -114,3 +120,7 @@ class MemorySystem:
     def _need_parent(self, path: str) -> None:
         if os.path.dirname(path) not in self.directories:
             raise SystemProblem(f"{os.path.dirname(path)}: no such file or directory")
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    return new + path[len(old) :] if path == old or path.startswith(old + "/") else path

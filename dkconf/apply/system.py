@@ -56,6 +56,9 @@ class System(Protocol):
 
     def is_directory(self, path: str) -> bool: ...
 
+    def directory_mode(self, path: str) -> tuple[int, str] | None:
+        """Return (mode, owner) of a directory, None if there is none."""
+
     def link(self, path: str) -> str:
         """Return what the symbolic link points at, "" if there is none."""
 
@@ -69,6 +72,9 @@ class System(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove the file; nothing happens if there is none."""
+
+    def rename(self, path: str, to: str) -> None:
+        """Give a file or directory another name in the same directory."""
 
     def mkdir(self, path: str, mode: int, owner: str, group: str) -> None:
         """Make one directory; nothing happens if it is there."""
@@ -116,6 +122,13 @@ class RealSystem:
 
     def is_directory(self, path: str) -> bool:
         return os.path.isdir(self._real(path))
+
+    def directory_mode(self, path: str) -> tuple[int, str] | None:
+        try:
+            info = os.stat(self._real(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return stat.S_IMODE(info.st_mode), self._name(info.st_uid, "passwd")
 
     def link(self, path: str) -> str:
         try:
@@ -178,6 +191,11 @@ class RealSystem:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
+
+    def rename(self, path: str, to: str) -> None:
+        with self.step(f"rename:{path}"), self._parent(path) as (folder, name):
+            os.rename(name, to.rpartition("/")[2], src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
 
     def mkdir(self, path: str, mode: int, owner: str, group: str) -> None:
         with self.step(f"mkdir:{path}"), self._parent(path) as (folder, name):
@@ -335,7 +353,9 @@ class ReadOnlySystem:
     """Reads through and refuses every change: a plan that wrote would be a fault of ours, and is stopped
     here."""
 
-    _READS = frozenset({"root", "read", "attributes", "listdir", "is_directory", "link", "known_user"})
+    _READS = frozenset(
+        {"root", "read", "attributes", "listdir", "is_directory", "directory_mode", "link", "known_user"}
+    )
 
     def __init__(self, inner: System) -> None:
         self._inner = inner

@@ -19,6 +19,7 @@ from dkconf.plan.codec import to_json
 
 FORMAT = 1
 
+KeyAction = Literal["use", "replace", "drop"]
 FileAction = Literal["create", "update", "attributes", "rebuild", "remove"]
 
 
@@ -60,7 +61,7 @@ class RecordChange:
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    action: Literal["use", "replace", "drop"]
+    action: KeyAction
     domain: str
     selector: str
     algorithm: str
@@ -132,9 +133,7 @@ class Plan:
                 "filters", "records", "keys", "drift", "overrides", "take_over", "notes",
             )
         }  # fmt: skip
-        content["files"] = [
-            {k: v for k, v in to_json(f).items() if k not in ("before", "after")} for f in self.files
-        ]
+        content["files"] = [{k: v for k, v in to_json(f).items() if k not in ("before", "after")} for f in self.files]
         return content
 
     def to_json(self, **extra: Any) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Going back: after a failed activation, after a crash, and when nobody confirmed.
+
+Works from the journal alone. Every step can be repeated, so a run that dies while going back is finished
+by the next one. sendmail goes back first, then filters, then what only filters read: the reverse of the
+way there.
+"""
+
+from __future__ import annotations
+
+from dkconf.apply.activate import Engine
+from dkconf.apply.journal import FileStep, Journal
+from dkconf.errors import DkconfError
+from dkconf.plan.actual import FileState
+
+
+def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
+    """Restore what the journal says was before, tell sendmail, and check; return what is not healthy.
+
+    Args:
+        booting: The machine is coming up: sendmail does not run yet and is not started.
+
+    Raises:
+        DkconfError, OSError: The machine said no; the journal stays, and the next run tries again.
+    """
+    journal = engine.journal.read()
+    if journal is None:
+        return ()
+    system, machine = engine.system, engine.machine
+    for step in journal.files:
+        system.clean(step.path)
+    files = list(reversed(journal.files))
+    for step in [s for s in files if s.sendmail]:
+        _restore(engine, step)
+    argv = () if booting else journal.sendmail_argv
+    if journal.tells_sendmail and not booting:
+        with system.step("tell-sendmail-back"):
+            machine.tell_sendmail(journal.paths, argv)
+    for started in reversed(journal.services):
+        if not started.was_running and not booting:
+            with system.step(f"stop-back:{started.service.filter}"):
+                machine.stop(started.service)
+    for step in [s for s in files if not s.sendmail]:
+        _restore(engine, step)
+    _services_back(engine, journal, booting)
+    for path in reversed(journal.directories):
+        if system.is_directory(path):
+            system.rmdir(path)
+    problems: tuple[str, ...] = ()
+    if journal.tells_sendmail and not booting:
+        problems = machine.check(journal.paths, None)
+    generations = engine.generations
+    if generations.current() != journal.previous:
+        generations.set_current(journal.previous)
+    if journal.generation:
+        generations.remove(journal.generation)
+    engine.journal.end()
+    if journal.deadline is not None:
+        machine.disarm(engine.state_dir)
+    return problems
+
+
+def _services_back(engine: Engine, journal: Journal, booting: bool) -> None:
+    if journal.units and journal.services:
+        with engine.system.step("read-units-back"):
+            engine.machine.read_units(journal.services[0].service)
+    if booting:
+        return
+    for step in journal.services:
+        if step.was_running:
+            with engine.system.step(f"reload-back:{step.service.filter}"):
+                engine.machine.reload(step.service)
+
+
+def _restore(engine: Engine, step: FileStep) -> None:
+    """Put one file back as it was: octets, owner, group, mode and time."""
+    system = engine.system
+    before = engine.journal.before(step)
+    now = system.attributes(step.path) if step.attributes_only else system.read(step.path)
+    if step.attributes_only:
+        if before is not None and now is not None and not _same_attributes(before, now):
+            system.set_attributes(step.path, before.mode, before.owner, before.group)
+        return
+    if now is not None and now.digest not in (step.pre, step.post):
+        _keep_edit(engine, step.path, now)
+    if before is None:
+        if now is not None:
+            system.remove(step.path)
+    elif now is None or now.digest != step.pre or now.mtime_ns != before.mtime_ns:
+        system.write(step.path, before)
+
+
+def _same_attributes(a: FileState, b: FileState) -> bool:
+    return (a.mode, a.owner, a.group) == (b.mode, b.owner, b.group)
+
+
+def _keep_edit(engine: Engine, path: str, now: FileState) -> None:
+    """Somebody edited the file while it was on its way: keep the edit aside, and say so."""
+    folder = f"{engine.state_dir}/edited"
+    if not engine.system.is_directory(folder):
+        engine.system.mkdir(folder, 0o700, "root", "root")
+    name = f"{folder}/{path.strip('/').replace('/', '_')}"
+    engine.system.write(name, FileState(now.content, 0o600, "root", "root"))
+    engine.say("warn", f"{path}: was edited meanwhile; the edit is kept in {name}")
+
+
+def recover(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
+    """Undo or finish a run that died; return what was done, () if there was nothing to do.
+
+    A change that waits for its confirmation is left alone before its deadline, and goes back after it.
+
+    Raises:
+        DkconfError: The state on disk is damaged, or the machine said no.
+    """
+    from dkconf.apply.activate import finish
+
+    journal = engine.journal.read()
+    if journal is None:
+        engine.journal.sweep()
+        return ()
+    if journal.phase == "committed":
+        finish(engine, journal)
+        return (f"finished: {journal.command}, generation {journal.generation}",)
+    if journal.phase == "confirming" and not expired(engine, journal):
+        finish(engine, journal)
+        return ()
+    why = "interrupted" if journal.phase == "active" else "not confirmed in time"
+    problems = revert(engine, booting=booting)
+    words = f"{why}: {journal.command}; the host is as before it"
+    if problems:
+        raise DkconfError(f"{words}, but: " + "; ".join(problems))
+    return (words,)
+
+
+def expired(engine: Engine, journal: Journal) -> bool:
+    """Return whether the deadline of a confirmation is over.
+
+    A reboot ends it at once: whoever could have confirmed has lost the connection, and the time since boot,
+    which no clock setting moves, began anew.
+    """
+    deadline = journal.deadline
+    if deadline is None:
+        return True
+    return deadline.boot_id != engine.clock.boot_id() or engine.clock.boottime() >= deadline.boottime

@@ -1,0 +1,80 @@
+"""What comes after a change: a filter that is no longer called is drained, stopped, and its files cleared away.
+
+Kept on disk until it is done, so that the next run goes on with it. Nothing here is needed for mail to flow: a
+filter that runs on for nothing does no harm, one that is stopped too early costs mail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dkconf.apply.activate import Engine
+from dkconf.apply.journal import Outstanding
+
+
+def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
+    """Drain, stop and clear away what is outstanding; return who still keeps it waiting, () when done.
+
+    Args:
+        seconds: How long to wait for the last connections; None = as the change asked for.
+    """
+    after = engine.journal.outstanding()
+    if after is None:
+        return ()
+    if after.stop and after.drain and after.paths is not None:
+        sockets = tuple(step.socket for step in after.stop if step.socket)
+        wait = after.drain_timeout_seconds if seconds is None else seconds
+        engine.say("plain", "waiting for the last connections to end")
+        left = engine.machine.drain(after.paths, sockets, after.hup_time, wait)
+        if left:
+            return left
+    for step in after.stop:
+        name = step.service.filter
+        engine.say("plain", f"stopping filter {name}")
+        with engine.system.step(f"stop:{name}"):
+            engine.machine.stop(step.service)
+    for path in after.remove:
+        _clear(engine, path, after)
+    if after.units and after.stop:
+        with engine.system.step("read-units-after"):
+            engine.machine.read_units(after.stop[0].service)
+    engine.journal.set_outstanding(None)
+    return ()
+
+
+def _clear(engine: Engine, path: str, after: Outstanding) -> None:
+    """Put back what was found at `path` before dkconf took it, or nothing."""
+    system = engine.system
+    now = system.read(path)
+    if now is None:
+        return
+    written = after.written.get(path)
+    if written is not None and now.digest != written:
+        engine.say("warn", f"{path}: was edited since; left where it is")
+        return
+    found = engine.originals.state(path)
+    if found is not None:
+        system.write(path, found)
+    else:
+        system.remove(path)
+
+
+def merged(new: Outstanding, old: Outstanding | None, wanted: frozenset[str], files: frozenset[str]) -> Outstanding:
+    """Return `new` with what `old` still had to do, except for filters and files that are wanted again.
+
+    Args:
+        wanted: Filters that run from now on.
+        files: Paths that are managed from now on.
+    """
+    if old is None:
+        return new
+    names = {step.service.filter for step in new.stop}
+    stop = [s for s in old.stop if s.service.filter not in wanted | names]
+    remove = [p for p in old.remove if p not in files and p not in new.remove]
+    return replace(
+        new,
+        stop=(*new.stop, *stop),
+        remove=(*new.remove, *remove),
+        written={**old.written, **new.written},
+        units=new.units or old.units,
+    )

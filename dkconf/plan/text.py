@@ -1,0 +1,112 @@
+"""A plan as lines for a person: (style, text). The cli gives the styles their colours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from dkconf.plan.actual import FileDigest
+from dkconf.plan.model import FileChange, Plan
+from dkconf.plan.redact import redact
+
+Line = tuple[str, str]
+"""Style: plain, head, add, remove, hunk, warn, error, ok, dim."""
+
+
+def render(plan: Plan, *, refused: bool = True) -> tuple[Line, ...]:
+    """Return the whole plan as lines; an empty one is one line.
+
+    Args:
+        refused: Also say what forbids applying it.
+    """
+    return tuple(_lines(plan, refused))
+
+
+def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
+    for name, called in sorted(plan.overrides.items()):
+        was = "enable" if called else "disable"
+        now = "on" if called else "off"
+        yield "warn", f"override: {name} is {now} by `dkconf {was}-filter`, the inventory not following yet"
+    for drift in plan.drift:
+        tail = "" if drift.matters else ", as wanted now"
+        since = f"changed since generation {plan.from_generation}"
+        yield "warn", f"drift: {drift.path}: {since}: {drift.what}{tail}"
+    if plan.empty:
+        yield "ok", f"{plan.host}: nothing to do"
+        return
+    since = f"generation {plan.from_generation}" if plan.from_generation else "nothing applied yet"
+    yield "head", f"{plan.host}: changes to make (in force: {since})"
+    for change in plan.filters:
+        arrow = f" -> {change.becomes}" if change.was != change.becomes else ""
+        yield "plain", f"filter {change.name}: {change.was}{arrow}"
+        yield from (("plain", f"  {words}") for words in change.settings)
+    signs = {"use": "+", "replace": "!", "drop": "-"}
+    styles = {"use": "add", "replace": "warn", "drop": "remove"}
+    for key in plan.keys:
+        name = f"{key.selector}._domainkey.{key.domain}"
+        print_ = f"sha256 {key.fingerprint}" if key.fingerprint else "no public half known"
+        yield styles[key.action], f"{signs[key.action]} key {name} {key.algorithm} {print_}"
+    for record in plan.records:
+        if record.before:
+            yield "remove", f"- record {record.name} TXT {printable(record.before)}"
+        if record.after:
+            yield "add", f"+ record {record.name} TXT {printable(record.after)}"
+    for user in plan.users:
+        yield "add", f"+ system user {user}"
+    for file in plan.files:
+        yield from _file(file)
+    for service in plan.services:
+        yield "plain", f"{service.action} filter {service.filter}: {service.why}"
+    if plan.touches_sendmail:
+        yield "plain", "sendmail is told to read its configuration again"
+    for note in plan.notes:
+        yield "dim", f"note: {printable(note)}"
+    if refused:
+        for refusal in plan.problems:
+            yield "error", f"refused: {printable(refusal.sentence)}"
+            yield "error", f"  way on: {refusal.way_on}"
+
+
+def _file(change: FileChange) -> Iterator[Line]:
+    if change.role == "sendmail.cf":
+        yield "head", f"{change.path}: {change.why}"
+        return
+    yield "head", f"{change.path}: {_verb(change)}"
+    if change.role != "key" and change.action != "attributes":
+        yield from unified(change.path, change.before, change.after)
+
+
+def _verb(change: FileChange) -> str:
+    if change.action == "attributes" and change.pre and change.post:
+        return f"{_attributes(change.pre)} -> {_attributes(change.post)}" + (f" ({change.why})" if change.why else "")
+    words = {"create": "new", "update": "changed", "remove": "removed", "rebuild": "rebuilt"}
+    word = words.get(change.action, change.action)
+    post = change.post
+    if post and (change.pre is None or _attributes(change.pre) != _attributes(post)):
+        word += f", {_attributes(post)}"
+    return word
+
+
+def _attributes(digest: FileDigest) -> str:
+    return f"{digest.owner}:{digest.group} {digest.mode:04o}"
+
+
+def unified(path: str, before: bytes, after: bytes) -> Iterator[Line]:
+    """Yield the unified diff of two contents; private keys and control characters are not shown."""
+    old, new = list(_shown(before)), list(_shown(after))
+    lines = difflib.unified_diff(old, new, f"a{path}", f"b{path}", lineterm="")
+    styles = {"+": "add", "-": "remove", "@": "hunk"}
+    for number, line in enumerate(lines):
+        yield "dim" if number < 2 else styles.get(line[:1], "plain"), line
+    if before and after and old == new:
+        yield "dim", "  (differs only in what is not shown)"
+
+
+def _shown(content: bytes) -> Iterable[str]:
+    text = content.decode("utf-8", "backslashreplace")
+    return redact(printable(line) for line in text.split("\n")[: -1 if text.endswith("\n") else None])
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters escaped: a file must not steer the reader's terminal."""
+    return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text)
