@@ -1,0 +1,214 @@
+"""The DKIM-Signature field as a value: RFC 6376 sections 3.5 and 6.1.1, with RFC 8463's algorithm.
+
+Section 6.1.1 asks for meticulous checks, and for silence about tags that are unknown. What is wrong is a
+`Cause`; `causes.py` says what it means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dkconf.dkim.causes import Cause
+from dkconf.mail import base64, taglist
+from dkconf.mail.domain import is_domain, within
+from dkconf.mail.limits import MAX_HEADER_NAMES
+
+_ALGORITHMS = {  # a= -> key algorithm, hash
+    b"rsa-sha256": ("rsa", "sha256"),
+    b"ed25519-sha256": ("ed25519", "sha256"),
+    b"rsa-sha1": ("rsa", "sha1"),
+}
+_DIGEST_OCTETS = {"sha256": 32, "sha1": 20}
+_REQUIRED = (b"v", b"a", b"b", b"bh", b"d", b"h", b"s")
+
+MAX_TIME_DIGITS = 12
+"""t= and x= with more digits are taken for infinite, as RFC 6376 section 3.5 suggests."""
+INFINITE = 10**MAX_TIME_DIGITS
+MAX_LENGTH_DIGITS = 76
+"""Digits of l= by the grammar of RFC 6376 section 3.5."""
+
+
+class SignatureError(Exception):
+    """The field is no signature that can be evaluated. Caught by the verifier: it becomes a verdict."""
+
+    def __init__(self, cause: Cause, detail: str = "") -> None:
+        self.cause = cause
+        self.detail = detail
+        super().__init__(cause.name, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A well-formed signature."""
+
+    algorithm: str
+    """a= in lower case."""
+    key_algorithm: str
+    hash_name: str
+    domain: bytes
+    """d=, the SDID, in lower case."""
+    selector: bytes
+    """s= in lower case."""
+    header_canonicalization: str
+    body_canonicalization: str
+    header_names: tuple[bytes, ...]
+    """h= in lower case, in its order."""
+    body_hash: bytes
+    """bh= decoded."""
+    signature: bytes
+    """b= decoded."""
+    signature_text: bytes
+    """b= without blanks."""
+    identity: str
+    """i=, the AUID, decoded; by default `@` and the domain."""
+    identity_domain: bytes
+    """The domain of i= in lower case."""
+    length: int | None = None
+    """l= in octets of the canonical body; None = all."""
+    timestamp: int | None = None
+    """t= in seconds since 1970."""
+    expiration: int | None = None
+    """x= in seconds since 1970."""
+
+
+def read_tags(value: bytes) -> dict[bytes, bytes]:
+    """Return the tags of a field's value.
+
+    Raises:
+        SignatureError: It is not a tag-list.
+    """
+    try:
+        return taglist.parse(value)
+    except taglist.TagListError as error:
+        raise SignatureError(Cause.SYNTAX, error.reason) from None
+
+
+def from_tags(tags: dict[bytes, bytes]) -> Signature:
+    """Return the signature that the tags describe.
+
+    Raises:
+        SignatureError: Whatever section 6.1.1 finds wrong, in its order.
+    """
+    if b"v" in tags and tags[b"v"] != b"1":
+        raise SignatureError(Cause.VERSION)
+    for name in _REQUIRED:
+        if name not in tags:
+            raise SignatureError(Cause.MISSING_TAG, f"{name.decode('ascii')}=")
+    algorithm = tags[b"a"].lower()
+    if algorithm not in _ALGORITHMS:
+        raise SignatureError(Cause.UNKNOWN_ALGORITHM, _shown(algorithm))
+    key_algorithm, hash_name = _ALGORITHMS[algorithm]
+    header_form, body_form = _canonicalization(tags.get(b"c", b"simple/simple"))
+    domain, selector = tags[b"d"].lower(), tags[b"s"].lower()
+    for name, text in ((b"d", domain), (b"s", selector)):
+        if not is_domain(text):
+            raise SignatureError(Cause.SYNTAX, f"{name.decode('ascii')}= is not a domain name")
+    methods = [method.strip(b" \t\r\n").lower() for method in tags.get(b"q", b"dns/txt").split(b":")]
+    if b"dns/txt" not in methods:
+        raise SignatureError(Cause.UNKNOWN_QUERY)
+    identity, identity_domain = _identity(tags.get(b"i"), domain)
+    if not within(identity_domain, domain):
+        raise SignatureError(Cause.DOMAIN_MISMATCH)
+    names = _header_names(tags[b"h"])
+    if b"from" not in names:
+        raise SignatureError(Cause.FROM_NOT_SIGNED)
+    body_hash = base64.decode(tags[b"bh"])
+    if body_hash is None or len(body_hash) != _DIGEST_OCTETS[hash_name]:
+        raise SignatureError(Cause.SYNTAX, f"bh= is not a {hash_name} digest in base64")
+    signature = base64.decode(tags[b"b"])
+    if not signature:
+        raise SignatureError(Cause.SYNTAX, "b= is not base64")
+    timestamp, expiration = _time(tags, b"t"), _time(tags, b"x")
+    if timestamp is not None and expiration is not None and expiration <= timestamp:
+        raise SignatureError(Cause.SYNTAX, "x= is not after t=")
+    return Signature(
+        algorithm=algorithm.decode("ascii"),
+        key_algorithm=key_algorithm,
+        hash_name=hash_name,
+        domain=domain,
+        selector=selector,
+        header_canonicalization=header_form,
+        body_canonicalization=body_form,
+        header_names=names,
+        body_hash=body_hash,
+        signature=signature,
+        signature_text=taglist.without_blanks(tags[b"b"]),
+        identity=identity,
+        identity_domain=identity_domain,
+        length=_length(tags),
+        timestamp=timestamp,
+        expiration=expiration,
+    )
+
+
+def parse(value: bytes) -> Signature:
+    """Return the signature in a field's value.
+
+    Raises:
+        SignatureError: It cannot be evaluated.
+    """
+    return from_tags(read_tags(value))
+
+
+def _canonicalization(value: bytes) -> tuple[str, str]:
+    """Return (header form, body form); the body's is simple where only one is named."""
+    header, _, body = value.lower().partition(b"/")
+    forms = (header.decode("ascii", "replace"), body.decode("ascii", "replace") if b"/" in value else "simple")
+    if not {*forms} <= {"simple", "relaxed"}:
+        raise SignatureError(Cause.UNKNOWN_CANONICALIZATION, _shown(value))
+    return forms
+
+
+def _header_names(value: bytes) -> tuple[bytes, ...]:
+    if value.count(b":") >= MAX_HEADER_NAMES:
+        raise SignatureError(Cause.TOO_MANY_NAMES)
+    names = tuple([name.strip(b" \t\r\n") for name in value.lower().split(b":")])
+    if not all(names):
+        raise SignatureError(Cause.SYNTAX, "empty name in h=")
+    return names
+
+
+def _identity(value: bytes | None, domain: bytes) -> tuple[str, bytes]:
+    """Return (i= decoded, its domain in lower case)."""
+    if value is None:
+        return "@" + domain.decode("ascii"), domain
+    decoded = _unquoted(taglist.without_blanks(value))
+    local, at, host = decoded.rpartition(b"@")
+    host = host.lower()
+    if not at or not is_domain(host):
+        raise SignatureError(Cause.SYNTAX, "i= has no domain")
+    return (local + b"@" + host).decode("utf-8", "replace"), host
+
+
+def _unquoted(value: bytes) -> bytes:
+    """Return dkim-quoted-printable decoded (RFC 6376 section 2.11)."""
+    first, *rest = value.split(b"=")
+    pieces = [first]
+    for piece in rest:
+        digits = piece[:2]
+        if len(digits) != 2 or digits.translate(None, b"0123456789ABCDEFabcdef"):
+            raise SignatureError(Cause.SYNTAX, "i= is not quoted-printable")
+        pieces += [bytes([int(digits, 16)]), piece[2:]]
+    return b"".join(pieces)
+
+
+def _time(tags: dict[bytes, bytes], name: bytes) -> int | None:
+    value = tags.get(name)
+    if value is None:
+        return None
+    if not value.isdigit():
+        raise SignatureError(Cause.SYNTAX, f"{name.decode('ascii')}= is not a number")
+    return int(value) if len(value) <= MAX_TIME_DIGITS else INFINITE
+
+
+def _length(tags: dict[bytes, bytes]) -> int | None:
+    value = tags.get(b"l")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+        raise SignatureError(Cause.SYNTAX, "l= is not a number")
+    return int(value)
+
+
+def _shown(value: bytes) -> str:
+    return value[:32].decode("ascii", "replace")

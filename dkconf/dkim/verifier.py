@@ -1,0 +1,233 @@
+"""Verifying: RFC 6376 section 6, RFC 8301 section 3, RFC 8463. Nothing here waits, asks or knows the time.
+
+`begin` at the end of the headers returns one job per signature field, top to bottom. A job says which name
+to look up and which body hash it needs; `finish` turns the answer and the hash into a verdict. What is
+broken for good is a job whose verdict stands already, and asks for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dkconf.crypto.keys import KeyProblem, PublicKey, public_keys
+from dkconf.dkim import keyrecord, signature
+from dkconf.dkim.canonical import HashKey
+from dkconf.dkim.causes import Cause
+from dkconf.dkim.headers import HeaderPool, own_field
+from dkconf.dkim.signature import Signature, SignatureError
+from dkconf.mail import taglist
+from dkconf.mail.domain import key_name
+from dkconf.mail.header import HeaderField
+from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
+from dkconf.mail.lookup import TxtAnswer
+from dkconf.mail.verdict import Verdict
+
+FIELD_NAME = b"dkim-signature"
+FLOOR_RSA_BITS = 1024
+"""RFC 8301 section 3.2: verifiers MUST NOT consider signatures by shorter RSA keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What this filter accepts beyond what the RFC demands."""
+
+    min_rsa_bits: int = FLOOR_RSA_BITS
+    """Shorter keys are `policy`; below 1024 bits the RFC's permerror holds whatever stands here."""
+    max_rsa_bits: int = MAX_RSA_BITS
+    max_signatures: int = MAX_SIGNATURES
+    """Evaluated from the top; the rest is reported as not evaluated."""
+    clock_skew_seconds: int = 300
+    """By how much x= may have passed, or t= be in the future."""
+    allow_unsigned_content: bool = True
+    """False: a body that goes on behind l= makes the verdict `policy` (RFC 6376 section 6.1.3, note)."""
+    allow_rsa_sha1: bool = False
+    """True verifies rsa-sha1 against RFC 8301; for old archives only."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class FinishedBody(Protocol):
+    """What a job needs of a body hash: `BodyHasher` or an entry of `BodyHashes`."""
+
+    @property
+    def octets(self) -> int: ...
+
+    def digest(self) -> bytes: ...
+
+
+class SignatureJob:
+    """One signature on its way to a verdict."""
+
+    __slots__ = ("_about", "_header_digest", "_limits", "_signature", "hash_key", "query_name", "verdict")
+
+    query_name: bytes | None
+    """The TXT name to look up; None if nothing is to be looked up."""
+    hash_key: HashKey | None
+    """The body hash that `finish` needs; None if none."""
+    verdict: Verdict | None
+    """Set if it stands already; `finish` returns it."""
+
+    def __init__(self, about: dict[str, Any], limits: Limits) -> None:
+        self._about = about
+        self._limits = limits
+        self._signature: Signature | None = None
+        self._header_digest = b""
+        self.query_name = None
+        self.hash_key = None
+        self.verdict = None
+
+    def finish(self, answer: TxtAnswer | None, body: FinishedBody | None) -> Verdict:
+        """Return the verdict.
+
+        Args:
+            answer: To `query_name`; None counts as no answer.
+            body: The finished hash for `hash_key`.
+        """
+        if self.verdict is None:
+            self.verdict = self._evaluate(answer, body)
+        return self.verdict
+
+    def _settle(self, cause: Cause, detail: str = "", **more: Any) -> Verdict:
+        reason = f"{cause.reason}: {detail}" if detail else cause.reason
+        return Verdict("dkim", result=cause.result, condition=cause.condition, reason=reason, **self._about, **more)
+
+    def _evaluate(self, answer: TxtAnswer | None, body: FinishedBody | None) -> Verdict:
+        sig = self._signature
+        assert sig is not None, "a job without a verdict has a signature"
+        assert body is not None, "a job without a verdict needs its body hash"
+        if answer is None or answer.status == "failed":
+            return self._settle(Cause.KEY_UNAVAILABLE, answer.reason if answer else "no answer")
+        if answer.status == "absent":
+            return self._settle(Cause.NO_KEY)
+        try:
+            record = _first_record(answer)
+        except keyrecord.KeyRecordError as error:
+            return self._settle(Cause.KEY_SYNTAX, error.reason.removeprefix("key syntax error: "))
+        testing = record.testing
+        try:
+            key = _usable_key(sig, record, self._limits)
+        except SignatureError as error:
+            return self._settle(error.cause, error.detail, testing=testing)
+        facts: dict[str, Any] = {"testing": testing, "key_bits": key.bits}
+        digest = body.digest()  # first: it makes `octets` final
+        if sig.length is not None and body.octets < sig.length:
+            return self._settle(Cause.BODY_LENGTH, **facts)
+        if not hmac.compare_digest(digest, sig.body_hash):
+            return self._settle(Cause.BODY_HASH, **facts)
+        if sig.key_algorithm == "ed25519":
+            good = key.verify_ed25519(sig.signature, self._header_digest)
+        elif sig.hash_name == "sha256":
+            good = key.verify_sha256(sig.signature, self._header_digest)
+        else:
+            good = key.verify_sha1(sig.signature, self._header_digest)
+        if not good:
+            return self._settle(Cause.SIGNATURE, **facts)
+        if sig.length is not None and body.octets > sig.length and not self._limits.allow_unsigned_content:
+            return self._settle(Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} octets", **facts)
+        return Verdict("dkim", result="pass", reason="", condition="", **self._about, **facts)
+
+
+def begin(fields: Sequence[HeaderField], now: int, limits: Limits = DEFAULT_LIMITS) -> list[SignatureJob]:
+    """Return a job for each DKIM-Signature field, top to bottom.
+
+    Args:
+        fields: All header fields of the message, top to bottom.
+        now: Seconds since 1970, for x= and t=.
+        limits: What is accepted.
+    """
+    positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
+    if not positions:
+        return []
+    pool = HeaderPool(fields)
+    return [
+        _begin_one(pool, fields[position], position, number < limits.max_signatures, now, limits)
+        for number, position in enumerate(positions)
+    ]
+
+
+def _begin_one(
+    pool: HeaderPool, field: HeaderField, position: int, evaluate: bool, now: int, limits: Limits
+) -> SignatureJob:
+    about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
+    job = SignatureJob(about, limits)
+    if not evaluate:
+        job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
+        return job
+    try:
+        tags = signature.read_tags(field.value)
+        about.update(_shown(tags))
+        sig = signature.from_tags(tags)
+        about.update(identity=sig.identity, signature=sig.signature_text)
+        if sig.algorithm == "rsa-sha1" and not limits.allow_rsa_sha1:
+            raise SignatureError(Cause.RSA_SHA1)
+        if sig.expiration is not None and sig.expiration + limits.clock_skew_seconds < now:
+            raise SignatureError(Cause.EXPIRED)
+        if sig.timestamp is not None and sig.timestamp - limits.clock_skew_seconds > now:
+            raise SignatureError(Cause.FUTURE)
+    except SignatureError as error:
+        job.verdict = job._settle(error.cause, error.detail)
+        return job
+    header_hash = hashlib.sha256() if sig.hash_name == "sha256" else hashlib.sha1(usedforsecurity=False)
+    header_hash.update(pool.canonical(sig.header_names, sig.header_canonicalization, own=position))
+    emptied = taglist.without_value(field.value, b"b")
+    header_hash.update(own_field(field.name, emptied, sig.header_canonicalization))
+    job._signature = sig
+    job._header_digest = header_hash.digest()
+    job.query_name = key_name(sig.selector, sig.domain)
+    job.hash_key = HashKey(sig.body_canonicalization, sig.hash_name, sig.length)
+    return job
+
+
+def _shown(tags: dict[bytes, bytes]) -> dict[str, str]:
+    """Return what a verdict tells about a signature that may yet turn out to be malformed."""
+    return {
+        name: tags.get(tag, b"")[:253].decode("ascii", "replace").lower()
+        for name, tag in (("domain", b"d"), ("selector", b"s"), ("algorithm", b"a"))
+    }
+
+
+def _first_record(answer: TxtAnswer) -> keyrecord.KeyRecord:
+    """Return the first TXT record that parses; RFC 6376 section 6.1.2 step 4 leaves the choice to us."""
+    problem = keyrecord.KeyRecordError("key syntax error: empty answer")
+    for number, string in enumerate(answer.strings[:MAX_KEY_RECORDS]):
+        try:
+            return keyrecord.parse(string)
+        except keyrecord.KeyRecordError as error:
+            if not number:
+                problem = error
+    raise problem
+
+
+def _usable_key(sig: Signature, record: keyrecord.KeyRecord, limits: Limits) -> PublicKey:
+    """Return the record's key if it may verify this signature: RFC 6376 section 6.1.2 steps 6 to 8, RFC 8301.
+
+    Raises:
+        SignatureError: It may not.
+    """
+    if not record.for_email:
+        raise SignatureError(Cause.KEY_SERVICE)
+    if record.hashes is not None and sig.hash_name not in record.hashes:
+        raise SignatureError(Cause.HASH_NOT_ALLOWED)
+    if record.revoked:
+        raise SignatureError(Cause.KEY_REVOKED)
+    if record.algorithm != sig.key_algorithm:
+        raise SignatureError(Cause.KEY_ALGORITHM, f"k={record.algorithm[:32]}")
+    if record.strict and sig.identity_domain != sig.domain:
+        raise SignatureError(Cause.KEY_SUBDOMAIN)
+    try:
+        key = public_keys.get("ed25519" if sig.key_algorithm == "ed25519" else "rsa", record.public)
+    except KeyProblem as error:
+        raise SignatureError(Cause.KEY_SYNTAX, str(error)) from None
+    if key.algorithm == "rsa":
+        if key.bits < FLOOR_RSA_BITS:
+            raise SignatureError(Cause.KEY_TOO_SHORT, f"{key.bits} bits")
+        if key.bits < limits.min_rsa_bits:
+            raise SignatureError(Cause.KEY_BELOW_MINIMUM, f"{key.bits} bits, min-bits {limits.min_rsa_bits}")
+        if key.bits > limits.max_rsa_bits or key.exponent_bits > MAX_RSA_EXPONENT_BITS:
+            raise SignatureError(Cause.KEY_TOO_LONG, f"{key.bits} bits")
+    return key

@@ -1,0 +1,88 @@
+"""Canonical forms "simple" and "nofws": RFC 4870 section 3.4.2.
+
+Header and body go into one SHA-1 stream, the empty line between them included. That line counts as the
+first of the empty lines held back, so that no body, no separator and only empty lines all come out the
+same: the header alone.
+
+Where the RFC leaves room: a last line without CRLF gets one; a CR or LF that stands alone is dropped in
+nofws and kept in simple.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dkconf.mail.octets import crlfs, trailing_crlfs
+
+CANONICALIZATIONS = ("simple", "nofws")
+_FWS = b" \t\r\n"
+
+
+def canonical_field(name: bytes, value: bytes, canonicalization: str) -> bytes:
+    """Return a header field in canonical form with its CRLF; its name keeps its case in both forms."""
+    if canonicalization == "simple":
+        return b"%b:%b\r\n" % (name, value)
+    return b"%b:%b\r\n" % (name.translate(None, _FWS), value.translate(None, _FWS))
+
+
+class BodyStream:
+    """Feeds the canonical body into a SHA-1 object that has been fed with the header already."""
+
+    __slots__ = ("_any", "_cr", "_hash", "_nofws", "_pending")
+
+    def __init__(self, canonicalization: str, sha1: Any) -> None:
+        """Begin.
+
+        Args:
+            canonicalization: `simple` or `nofws`.
+            sha1: A hash object that holds the canonical header.
+        """
+        self._hash = sha1
+        self._nofws = canonicalization == "nofws"
+        self._pending = 1  # empty lines held back; the first is the separator
+        self._any = False  # a body line has been given out
+        self._cr = False  # a CR whose LF may be in the next piece
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take the next piece of the body as received; it may be split anywhere."""
+        data = b"\r" + bytes(chunk) if self._cr else bytes(chunk)
+        self._cr = data.endswith(b"\r")
+        if self._cr:
+            data = data[:-1]
+        if self._nofws:
+            data = _without_blanks(data)
+        if not data:
+            return
+        tail = trailing_crlfs(data)
+        if tail * 2 == len(data):
+            self._pending += tail
+            return
+        self._release()
+        self._pending = tail
+        self._hash.update(data[: len(data) - 2 * tail] if tail else data)
+
+    def _release(self) -> None:
+        """Hash the empty lines held back: what follows them is a line with something in it."""
+        for piece in crlfs(self._pending):
+            self._hash.update(piece)
+        self._any = True
+
+    def digest(self) -> bytes:
+        """Return the digest of header and body; no update may follow."""
+        if self._cr and not self._nofws:
+            self._release()
+            self._hash.update(b"\r")
+            self._cr = False
+        if self._any:
+            self._hash.update(b"\r\n")
+            self._any = False
+        return bytes(self._hash.digest())
+
+
+def _without_blanks(data: bytes) -> bytes:
+    """Return the data without blanks, tabs, and CRs and LFs that are not a line end."""
+    if data.count(b"\r\n") == data.count(b"\n"):
+        # Every LF ends a line: the CRs go with the blanks, and come back. Half the cost of looking at each
+        # line.
+        return data.translate(None, b" \t\r").replace(b"\n", b"\r\n")
+    return b"\r\n".join([line.translate(None, _FWS) for line in data.split(b"\r\n")])

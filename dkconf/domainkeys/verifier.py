@@ -1,0 +1,206 @@
+"""Verifying: RFC 4870 section 3.7. Nothing here waits, asks or knows the time.
+
+`begin` at the end of the headers returns one job per signature field, top to bottom. Each that can be
+evaluated hashes the body itself, since header and body share one stream. The top-most job that fits the
+sender decides (3.7.1, 3.7.3); the others are reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dkconf.crypto.keys import KeyProblem, PublicKey, public_keys
+from dkconf.domainkeys import keyrecord, signature
+from dkconf.domainkeys.canonical import BodyStream
+from dkconf.domainkeys.causes import Cause
+from dkconf.domainkeys.headers import canonical_header, chosen
+from dkconf.domainkeys.signature import Signature, SignatureError
+from dkconf.mail.address import Sender, find_sender
+from dkconf.mail.domain import key_name, within
+from dkconf.mail.header import HeaderField
+from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
+from dkconf.mail.lookup import TxtAnswer
+from dkconf.mail.verdict import Verdict
+
+FIELD_NAME = b"domainkey-signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What this filter accepts."""
+
+    min_rsa_bits: int = 512
+    """Shorter keys are `policy`. RFC 4870 section 3.2.3 asks for 512; RFC 8301 is about DKIM alone."""
+    max_rsa_bits: int = MAX_RSA_BITS
+    max_signatures: int = MAX_SIGNATURES
+    """Evaluated from the top; the rest is reported as not evaluated."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class SignatureJob:
+    """One signature on its way to a verdict."""
+
+    __slots__ = ("_about", "_body", "_limits", "_sender", "_signature", "decides", "query_name", "verdict")
+
+    query_name: bytes | None
+    """The TXT name to look up; None if nothing is to be looked up."""
+    decides: bool
+    """This is the one whose verdict stands for the message."""
+    verdict: Verdict | None
+    """Set if it stands already; `finish` returns it."""
+
+    def __init__(self, about: dict[str, Any], limits: Limits) -> None:
+        self._about = about
+        self._limits = limits
+        self._signature: Signature | None = None
+        self._sender: Sender | None = None
+        self._body: BodyStream | None = None
+        self.query_name = None
+        self.decides = False
+        self.verdict = None
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Take the next piece of the body as received; it may be split anywhere."""
+        if self._body is not None:
+            self._body.update(chunk)
+
+    def finish(self, answer: TxtAnswer | None) -> Verdict:
+        """Return the verdict.
+
+        Args:
+            answer: To `query_name`; None counts as no answer.
+        """
+        if self.verdict is None:
+            self.verdict = self._evaluate(answer)
+        return self.verdict
+
+    def _settle(self, cause: Cause, detail: str = "", **more: Any) -> Verdict:
+        reason = f"{cause.reason}: {detail}" if detail else cause.reason
+        return Verdict(
+            "domainkeys", result=cause.result, condition=cause.condition, reason=reason, **self._about, **more
+        )
+
+    def _evaluate(self, answer: TxtAnswer | None) -> Verdict:
+        sig, sender, body = self._signature, self._sender, self._body
+        assert sig is not None, "a job without a verdict has a signature"
+        assert sender is not None, "a job without a verdict has a sender"
+        assert body is not None, "a job without a verdict has a body"
+        if answer is None or answer.status == "failed":
+            return self._settle(Cause.KEY_UNAVAILABLE, answer.reason if answer else "no answer")
+        if answer.status == "absent":
+            return self._settle(Cause.NO_KEY)
+        try:
+            record = _first_record(answer)
+        except keyrecord.KeyRecordError as error:
+            return self._settle(Cause.KEY_SYNTAX, error.reason.removeprefix("key syntax error: "))
+        try:
+            key = _usable_key(record, sender, self._limits)
+        except SignatureError as error:
+            return self._settle(error.cause, error.detail, testing=record.testing)
+        facts: dict[str, Any] = {"testing": record.testing, "key_bits": key.bits}
+        if not key.verify_sha1(sig.signature, body.digest()):
+            return self._settle(Cause.SIGNATURE, **facts)
+        return Verdict("domainkeys", result="pass", reason="", condition="", **self._about, **facts)
+
+
+def begin(fields: Sequence[HeaderField], limits: Limits = DEFAULT_LIMITS) -> list[SignatureJob]:
+    """Return a job for each DomainKey-Signature field, top to bottom; at most one of them decides.
+
+    Where none fits the sender the top-most decides, with the verdict that says why it does not.
+    """
+    positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
+    if not positions:
+        return []
+    sender, problem = find_sender(fields)
+    jobs = [
+        _begin_one(fields, position, number < limits.max_signatures, sender, problem, limits)
+        for number, position in enumerate(positions)
+    ]
+    next((job for job in jobs if job.verdict is None), jobs[0]).decides = True
+    return jobs
+
+
+def _begin_one(
+    fields: Sequence[HeaderField], position: int, evaluate: bool, sender: Sender | None, problem: str, limits: Limits
+) -> SignatureJob:
+    about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
+    if sender is not None:
+        about.update(identity=sender.address, identity_property=f"header.{sender.header}")
+    job = SignatureJob(about, limits)
+    if not evaluate:
+        job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
+        return job
+    try:
+        tags = signature.read_tags(fields[position].value)
+        about.update(_shown(tags))
+        sig = signature.from_tags(tags)
+        about.update(signature=sig.signature_text)
+        if sender is None:
+            raise SignatureError(Cause.NO_SENDER, problem)
+        if not within(sender.domain, sig.domain):
+            raise SignatureError(Cause.NOT_THE_SENDER)
+        if sig.header_names is not None and sender.header.encode("ascii") not in sig.header_names:
+            raise SignatureError(Cause.SENDER_NOT_SIGNED)
+    except SignatureError as error:
+        job.verdict = job._settle(error.cause, error.detail)
+        return job
+    signed = chosen(fields[position + 1 :], sig.header_names)
+    if not any(field.lower == sender.header.encode("ascii") for field in signed):
+        job.verdict = job._settle(Cause.SENDER_NOT_SIGNED, "it stands above the signature")
+        return job
+    header = canonical_header(signed, sig.canonicalization)
+    job._signature = sig
+    job._sender = sender
+    job._body = BodyStream(sig.canonicalization, hashlib.sha1(header, usedforsecurity=False))
+    job.query_name = key_name(sig.selector, sig.domain)
+    return job
+
+
+def _shown(tags: dict[bytes, bytes]) -> dict[str, str]:
+    """Return what a verdict tells about a signature that may yet turn out to be malformed."""
+    shown = {
+        name: tags.get(tag, b"")[:253].decode("ascii", "replace").lower()
+        for name, tag in (("domain", b"d"), ("selector", b"s"))
+    }
+    shown["algorithm"] = tags.get(b"a", b"rsa-sha1")[:32].decode("ascii", "replace").lower()
+    return shown
+
+
+def _first_record(answer: TxtAnswer) -> keyrecord.KeyRecord:
+    """Return the first TXT record that parses; RFC 4870 section 3.2.2 lets any be picked."""
+    problem = keyrecord.KeyRecordError("key syntax error: empty answer")
+    for number, string in enumerate(answer.strings[:MAX_KEY_RECORDS]):
+        try:
+            return keyrecord.parse(string)
+        except keyrecord.KeyRecordError as error:
+            if not number:
+                problem = error
+    raise problem
+
+
+def _usable_key(record: keyrecord.KeyRecord, sender: Sender, limits: Limits) -> PublicKey:
+    """Return the record's key if it may verify mail of this sender.
+
+    Raises:
+        SignatureError: It may not (RFC 4870 sections 3.2.3 and 3.7.4).
+    """
+    if record.revoked:
+        raise SignatureError(Cause.KEY_REVOKED)
+    if record.algorithm != "rsa":
+        raise SignatureError(Cause.KEY_ALGORITHM, f"k={record.algorithm[:32]}")
+    if not record.allows(sender.local):
+        raise SignatureError(Cause.KEY_GRANULARITY)
+    try:
+        key = public_keys.get("rsa", record.public)
+    except KeyProblem as error:
+        raise SignatureError(Cause.KEY_SYNTAX, str(error)) from None
+    if key.bits < limits.min_rsa_bits:
+        raise SignatureError(Cause.KEY_TOO_SHORT, f"{key.bits} bits, min-bits {limits.min_rsa_bits}")
+    if key.bits > limits.max_rsa_bits or key.exponent_bits > MAX_RSA_EXPONENT_BITS:
+        raise SignatureError(Cause.KEY_TOO_LONG, f"{key.bits} bits")
+    return key
