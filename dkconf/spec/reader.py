@@ -174,6 +174,8 @@ def of_choices(choices: tuple[str, ...]) -> Read:
 def of_list(item: Read) -> Read:
     def read(reading: Reading, node: Node, where: Where, default: Node | None) -> Any:
         if not isinstance(node, List):
+            if isinstance(node, Scalar) and node.plain and node.text in NULLS:
+                return ()  # `daemons:` whose items are all commented out
             if not isinstance(node, Unusable):
                 example = node.text if isinstance(node, Scalar) and node.text else "a, b"
                 reading.say(

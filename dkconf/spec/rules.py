@@ -147,6 +147,8 @@ _WARNINGS = _rules(
     ("FLT006", "two filters sign the same domains with the same scheme",
      """The host calls two signers of one scheme: each mail gets two signatures of it, and the second
      covers the first."""),
+    ("FLT007", "a socket that every local user may use",
+     """Whoever can connect to the socket can have mail signed as a local user. Let sendmail's group in, 0660."""),
     ("MC006", "F=R: a filter that is down refuses all mail",
      """sendmail answers `554` at the banner and `550 5.0.0 Command rejected` to MAIL while the filter is
      down, slow or restarting. Most senders bounce the mail at once. `on_failure: tempfail` (F=T) makes

@@ -110,7 +110,7 @@ def _type(hint: Any, cls: type, name: str, definitions: Schema) -> Schema:
         return {"enum": list(get_args(hint))}
     if origin is tuple:
         unique = {} if name == "argv" else {"uniqueItems": True}
-        return {"type": "array", "items": _type(get_args(hint)[0], cls, name, definitions), **unique}
+        return {"type": ["array", "null"], "items": _type(get_args(hint)[0], cls, name, definitions), **unique}
     if origin in (Union, types.UnionType):
         inner = next(a for a in get_args(hint) if a is not type(None))
         return {"anyOf": [_type(inner, cls, name, definitions), {"type": "null"}]}

@@ -72,7 +72,7 @@ def test_an_error_in_the_defaults_is_told_once_and_there():
     told = errors(text + "defaults:\n  filter: {timeouts: {send: 5s, read: 1y}}\n")
 
     assert 1 == len(told)
-    assert told[0].startswith('inventory.yaml:14:40: defaults.filter.timeouts.read: "1y" is not a duration; write 30s')
+    assert told[0].startswith('inventory.yaml:14:39: defaults.filter.timeouts.read: "1y" is not a duration; write 30s')
 
 
 def test_dkim_has_no_miss_even_if_its_table_is_given():
