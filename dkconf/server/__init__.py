@@ -1,0 +1,1 @@
+"""The daemon around the filter: sockets, workers, resolver, signals, privileges, metrics and logs."""

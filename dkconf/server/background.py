@@ -1,0 +1,84 @@
+"""Going into the background, and the pid file.
+
+The first process stays until the daemon says that it is ready, and exits with what the daemon says: an init
+script learns of a failure from the exit status, and of success only when the MTA can connect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from dkconf.server.fault import EX_OSERR, EX_SOFTWARE, StartFailure
+
+
+class Waiter:
+    """The daemon's end of the pipe to the process that was started; without one, nothing happens."""
+
+    def __init__(self, descriptor: int = -1) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, status: int) -> None:
+        """Let the first process exit with `status`; on 0 the terminal is let go of."""
+        if self._descriptor < 0:
+            return
+        if status == 0:
+            null = os.open(os.devnull, os.O_RDWR)
+            for number in (0, 1, 2):
+                os.dup2(null, number)
+            os.close(null)
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, bytes([status]))
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def detach() -> Waiter:
+    """Fork; return in the child only, in a session of its own.
+
+    Raises:
+        StartFailure: There is no process to be had (71).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        ours, theirs = os.pipe()
+        child = os.fork()
+    except OSError as error:
+        raise StartFailure(f"fork(): {error.strerror}", EX_OSERR) from None
+    if child:
+        os.close(theirs)
+        said = os.read(ours, 1)
+        os._exit(said[0] if said else EX_SOFTWARE)
+    os.close(ours)
+    os.setsid()
+    os.chdir("/")
+    return Waiter(theirs)
+
+
+class PidFile:
+    """One decimal line; kept open, so that it can be emptied when its directory is no longer ours."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self._descriptor = -1
+
+    def write(self, pid: int) -> None:
+        """Write `pid`. Raises OSError, which is no reason not to run."""
+        # A link here could point a root process at any file.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o644)
+        os.write(self._descriptor, b"%d\n" % pid)
+
+    def remove(self) -> None:
+        """Remove the file, or at least empty it."""
+        if self._descriptor < 0:
+            return
+        try:
+            os.unlink(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+        self._descriptor = -1

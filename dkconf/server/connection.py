@@ -1,0 +1,416 @@
+"""One connection from an MTA: octets to commands, commands to the session, replies back in one write.
+
+A connection holds nothing of a message: what it receives lies in the worker's shared buffer and is used up
+before the next read. The session never waits; where it needs the DNS, the connection waits for it, sends
+PROGRESS, and gives up at the deadline. Whatever goes wrong in the session is the session's to answer (`fault`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from dkconf.errors import RemoteProtocolError
+from dkconf.mail.lookup import TxtAnswer
+from dkconf.milter import codec, dialogue
+from dkconf.milter import messages as m
+
+if TYPE_CHECKING:
+    from dkconf.filter.session import Session
+    from dkconf.server.worker import Worker
+
+PROGRESS_SECONDS: Final = 8.0
+"""Between two signs of life at end of message; sendmail waits 10 s for a reply (R:)."""
+
+NEGOTIATION_SECONDS: Final = 60.0
+"""An MTA negotiates as soon as it has connected; what is silent for so long is none."""
+IDLE_SECONDS: Final = 7210.0
+"""Longest silence after that; libmilter's default, a little over the two hours of an SMTP client."""
+
+_WAIT: Final = b"wait"
+_TIMEOUT: Final = TxtAnswer("failed", (), "timeout", 0)
+
+
+class Connection:
+    """See the module. Made when the connection is accepted; `close` ends it, once."""
+
+    __slots__ = (
+        "_answers", "_backlog", "_deadline", "_decoder", "_dialogue", "_fault", "_offer", "_open", "_pending",
+        "_progress", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed", "sock", "touched",
+    )  # fmt: skip
+
+    def __init__(self, worker: Worker, sock: socket.socket) -> None:
+        self._worker, self.sock = worker, sock
+        self._decoder = codec.Decoder()
+        self._dialogue = dialogue.Dialogue()
+        self._session: Session | None = None
+        self._offer: m.Negotiate | None = None
+        self._answers: dict[bytes, TxtAnswer] | None = None
+        self._unanswered: set[bytes] | None = None
+        self._pending: m.EndOfMessage | None = None
+        self._progress: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._backlog: list[m.Command] | None = None
+        self._fault: RemoteProtocolError | None = None
+        self._unsent: bytearray | None = None
+        self._open = False
+        self._started = 0.0
+        self.closed = False
+        self.touched = worker.loop.time()
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message is open, or a reply is still to be written."""
+        return self._dialogue.in_message or self._pending is not None or self._unsent is not None
+
+    def idle_limit(self) -> float:
+        """Return after how many seconds of silence the connection is to be closed."""
+        return NEGOTIATION_SECONDS if self._session is None else IDLE_SECONDS
+
+    # --- octets
+
+    def readable(self) -> None:
+        """Read once, and do all that was asked for."""
+        buffer = self._worker.buffer
+        try:
+            count = self.sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self.close()
+            return
+        self.touched = self._worker.loop.time()
+        commands: list[m.Command] = []
+        try:
+            self._decoder.feed_into(buffer[:count], commands)
+        except RemoteProtocolError as error:
+            self._fault = error
+        if self._pending is not None:
+            self._put_off(commands)
+        else:
+            self._work(commands)
+
+    def _work(self, commands: list[m.Command]) -> None:
+        out: list[bytes] = []
+        try:
+            self._run(commands, out)
+        except RemoteProtocolError as error:
+            self._fault = error
+        except Exception as error:
+            # The session answers its own faults; this is one of ours. The MTA does what F= says.
+            self._worker.unexpected(error)
+            self._send(b"".join(out))
+            self.close()
+            return
+        if out:
+            self._send(b"".join(out))
+        if self._open and not self._dialogue.in_message:
+            self._message_over()
+        if self._pending is not None:
+            return
+        if self._fault is not None:
+            self._worker.protocol_error(str(self._fault))
+            self.close()
+        elif self._worker.stopping and not self.in_message:
+            self.close()
+
+    def _run(self, commands: list[m.Command], out: list[bytes]) -> None:
+        receive, handlers = self._dialogue.receive, _HANDLERS
+        for position, command in enumerate(commands):
+            flags = receive(command)
+            if not flags:
+                continue
+            if flags & dialogue.ABORT_FIRST:
+                self._abort()
+            reply: bytes | None = None
+            if flags & dialogue.HANDLE:
+                try:
+                    reply = handlers[type(command)](self, command)
+                except RemoteProtocolError:
+                    raise
+                except Exception as error:
+                    if self._session is None:
+                        raise
+                    reply = self._session.fault(error)
+                if reply is _WAIT:
+                    self._put_off(commands[position + 1 :])
+                    return
+                if type(command) is m.Negotiate:
+                    out.append(reply or b"")
+                    continue
+                if type(command) is m.Quit:
+                    return
+            elif not flags & dialogue.ANSWER:
+                continue
+            octets = self._dialogue.answer(command, reply)
+            if octets:
+                out.append(octets)
+
+    def _put_off(self, commands: list[m.Command]) -> None:
+        """Keep commands for later; as long as there are any, nothing more is read."""
+        if not commands and self._fault is None:
+            return
+        owned = [
+            m.Body(memoryview(bytes(c.chunk)), c.last) if isinstance(c, m.Body) else c for c in commands
+        ]
+        self._backlog = (self._backlog or []) + owned
+        self._worker.loop.remove_reader(self.sock)
+
+    def _send(self, octets: bytes) -> None:
+        if not octets or self.closed:
+            return
+        if self._unsent is not None:
+            self._unsent += octets
+            return
+        try:
+            count = self.sock.send(octets)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError:
+            self.close()
+            return
+        if count < len(octets):
+            # The MTA does not read: neither do we, until it does.
+            self._unsent = bytearray(octets[count:])
+            self._worker.loop.remove_reader(self.sock)
+            self._worker.loop.add_writer(self.sock, self._writable)
+
+    def _writable(self) -> None:
+        assert self._unsent is not None
+        try:
+            del self._unsent[: self.sock.send(self._unsent)]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if not self._unsent:
+            self._unsent = None
+            self._worker.loop.remove_writer(self.sock)
+            if self._worker.stopping and not self.in_message:
+                self.close()
+            elif self._backlog is None:
+                self._worker.loop.add_reader(self.sock, self.readable)
+
+    # --- commands; each handler returns the session's reply
+
+    def _negotiate(self, command: m.Negotiate) -> bytes:
+        self._offer = command
+        session = self._worker.new_session()
+        version, actions, protocol, lists = session.negotiate(*command)
+        self._session = session
+        self._dialogue.negotiated(protocol)
+        return codec.negotiation(version, actions, protocol, lists)
+
+    def _macros(self, command: m.Macros) -> None:
+        assert self._session is not None
+        self._session.macros(command.stage, command.values)
+
+    def _connect(self, command: m.Connect) -> bytes | None:
+        assert self._session is not None
+        return self._session.connect(*command)
+
+    def _helo(self, command: m.Helo) -> bytes | None:
+        assert self._session is not None
+        return self._session.helo(command.name)
+
+    def _mail(self, command: m.Mail) -> bytes | None:
+        if self._open:
+            self._message_over()
+        self._open = True
+        self._started = self.touched
+        self._worker.message_begins()
+        assert self._session is not None
+        return self._session.envfrom(command.args)
+
+    def _rcpt(self, command: m.Rcpt) -> bytes | None:
+        assert self._session is not None
+        return self._session.envrcpt(command.args)
+
+    def _data(self, command: m.Data) -> bytes | None:
+        assert self._session is not None
+        return self._session.data()
+
+    def _header(self, command: m.Header) -> bytes | None:
+        return self._session.header(command[0], command[1])  # type: ignore[union-attr]
+
+    def _end_of_headers(self, command: m.EndOfHeaders) -> bytes | None:
+        session = self._session
+        assert session is not None
+        reply = session.end_of_headers()
+        for name in session.queries:
+            self._ask(name)
+        return reply
+
+    def _body(self, command: m.Body) -> bytes | None:
+        return self._session.body(command[0])  # type: ignore[union-attr]
+
+    def _unknown(self, command: m.Unknown) -> bytes | None:
+        assert self._session is not None
+        return self._session.unknown(command.line)
+
+    def _quit(self, command: m.Quit) -> None:
+        self.close()
+
+    def _quit_nc(self, command: m.QuitNewConnection) -> None:
+        if self._session is None or self._offer is None:
+            return
+        self._session.close()
+        # The next SMTP connection has nothing of this one but what was negotiated.
+        self._session = self._worker.new_session()
+        self._session.negotiate(*self._offer)
+
+    def _end_of_message(self, command: m.EndOfMessage) -> bytes | None:
+        self._pending = command
+        reply = self._finish(memoryview(command.chunk) if command.chunk else None)
+        if reply is not _WAIT:
+            self._pending = None
+        return reply
+
+    # --- waiting for the DNS
+
+    def _ask(self, name: bytes) -> None:
+        answers = self._answers
+        if answers is None:
+            answers = self._answers = {}
+        if name in answers or (self._unanswered is not None and name in self._unanswered):
+            return
+        answer = self._worker.resolver.lookup(name, self._answered)
+        if answer is not None:
+            answers[name] = answer
+        elif self._unanswered is None:
+            self._unanswered = {name}
+        else:
+            self._unanswered.add(name)
+
+    def _answered(self, name: bytes, answer: TxtAnswer) -> None:
+        if self._unanswered is None or name not in self._unanswered:
+            return
+        self._unanswered.discard(name)
+        assert self._answers is not None
+        self._answers[name] = answer
+        if self._pending is not None and not self._unanswered:
+            self._resume()
+
+    def _finish(self, chunk: memoryview | None) -> bytes:
+        """Ask the session for its verdict; `_WAIT` if answers are missing."""
+        session = self._session
+        assert session is not None
+        if chunk is not None:
+            session.body(chunk)
+        while not self._unanswered:
+            reply = self._worker.verdict(session, self._answers or {})
+            if isinstance(reply, bytes):
+                return reply
+            for name in reply:
+                self._ask(name)
+        loop, worker = self._worker.loop, self._worker
+        if self._progress is None:
+            self._progress = loop.call_later(PROGRESS_SECONDS, self._show_progress)
+        if self._deadline is None:
+            self._deadline = loop.call_later(worker.dns_deadline_seconds, self._give_up)
+        return _WAIT
+
+    def _show_progress(self) -> None:
+        self._progress = self._worker.loop.call_later(PROGRESS_SECONDS, self._show_progress)
+        self._send(codec.PROGRESS)
+
+    def _give_up(self) -> None:
+        """The deadline: what has no answer by now has none."""
+        assert self._answers is not None
+        for name in self._unanswered or ():
+            self._answers[name] = _TIMEOUT
+        self._forget()
+        self._resume()
+
+    def _resume(self) -> None:
+        """Go on with the end of message that was waiting, then with what came meanwhile."""
+        command = self._pending
+        if command is None or self.closed:
+            return
+        try:
+            reply = self._finish(None)
+        except Exception as error:
+            if self._session is None:
+                raise
+            reply = self._session.fault(error)
+        if reply is _WAIT:
+            return
+        self._pending = None
+        self._stop_timers()
+        self._send(self._dialogue.answer(command, reply))
+        if self.closed:
+            return
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None and self._unsent is None:
+            self._worker.loop.add_reader(self.sock, self.readable)
+        self._work(backlog or [])
+
+    def _forget(self) -> None:
+        if self._unanswered:
+            for name in self._unanswered:
+                self._worker.resolver.forget(name, self._answered)
+        self._unanswered = None
+
+    def _stop_timers(self) -> None:
+        for timer in (self._progress, self._deadline):
+            if timer is not None:
+                timer.cancel()
+        self._progress = self._deadline = None
+
+    # --- the end of messages and of the connection
+
+    def _abort(self) -> None:
+        if self._session is not None:
+            self._session.abort()
+        if self._open:
+            self._message_over(aborted=True)
+
+    def _message_over(self, *, aborted: bool = False) -> None:
+        self._open = False
+        self._forget()
+        self._answers = None
+        self._worker.message_ends(None if aborted else self._started)
+
+    def close(self) -> None:
+        """End the connection: abort an open message, close the session, close the socket. Once."""
+        if self.closed:
+            return
+        self.closed = True
+        self._stop_timers()
+        self._pending = None
+        loop = self._worker.loop
+        loop.remove_reader(self.sock)
+        loop.remove_writer(self.sock)
+        self.sock.close()
+        try:
+            if self._open:
+                self._abort()
+            if self._session is not None:
+                self._session.close()
+        except Exception as error:
+            self._worker.unexpected(error)
+        self._session = None
+        self._worker.connection_closed(self)
+
+
+_HANDLERS: Final[dict[type[m.Command], Callable[[Any, Any], bytes | None]]] = {
+    m.Negotiate: Connection._negotiate,
+    m.Macros: Connection._macros,
+    m.Connect: Connection._connect,
+    m.Helo: Connection._helo,
+    m.Mail: Connection._mail,
+    m.Rcpt: Connection._rcpt,
+    m.Data: Connection._data,
+    m.Header: Connection._header,
+    m.EndOfHeaders: Connection._end_of_headers,
+    m.Body: Connection._body,
+    m.EndOfMessage: Connection._end_of_message,
+    m.Unknown: Connection._unknown,
+    m.Quit: Connection._quit,
+    m.QuitNewConnection: Connection._quit_nc,
+}

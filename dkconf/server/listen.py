@@ -1,0 +1,182 @@
+"""Listening sockets: `inet:PORT@HOST`, `inet6:PORT@HOST`, `local:PATH`, `unix:PATH`, `fd:NUMBER`.
+
+A Unix socket is bound closed to everyone, gets its group and then its mode, and only then listens: at no time
+can somebody connect who may not. One left behind is removed only if nobody answers on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dkconf.server.fault import EX_NOUSER, EX_UNAVAILABLE, StartFailure
+
+# More than a kernel's default; it cuts the number to its own limit.
+BACKLOG = 4096
+
+_FIRST_INHERITED = 3
+
+
+@dataclass(slots=True)
+class Listener:
+    """An open listening socket, and what is to be cleaned up when it closes."""
+
+    sock: socket.socket
+    spec: str
+    path: str = ""
+    """The Unix socket that we made; "" for others."""
+    inode: tuple[int, int] = (0, 0)
+
+    def close(self, *, unlink: bool) -> None:
+        """Close it, and remove its path if it is still ours."""
+        self.sock.close()
+        if not unlink or not self.path:
+            return
+        with contextlib.suppress(OSError):
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self.inode:
+                os.unlink(self.path)
+
+
+def split_spec(spec: str) -> tuple[str, str, str]:
+    """Return (family, address, port) of a socket; the families are inet, inet6, local and fd."""
+    scheme, colon, rest = spec.partition(":")
+    if not colon or spec.startswith("/"):
+        return "local", spec, ""
+    if scheme in ("inet", "inet6"):
+        port, _, host = rest.partition("@")
+        return scheme, host.strip("[]"), port
+    return ("local" if scheme in ("local", "unix") else scheme), rest, ""
+
+
+def inherited(environ: Mapping[str, str], pid: int) -> list[int]:
+    """Return the descriptors handed over by socket activation (LISTEN_PID, LISTEN_FDS)."""
+    if environ.get("LISTEN_PID") != str(pid):
+        return []
+    count = environ.get("LISTEN_FDS", "")
+    return list(range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))) if count.isdecimal() else []
+
+
+def open_listener(spec: str, mode: int = 0o660, group: str = "") -> Listener:
+    """Return the listening socket that `spec` names.
+
+    Raises:
+        StartFailure: It cannot be opened (69), or the group is unknown (65).
+    """
+    family, address, port = split_spec(spec)
+    try:
+        if family == "fd":
+            return adopt(int(address), spec)
+        if family == "local":
+            return _open_unix(spec, address, mode, group)
+        return _open_inet(spec, family, address, int(port))
+    except OSError as error:
+        raise StartFailure(f"{spec}: {error.strerror or error}", EX_UNAVAILABLE) from None
+
+
+def adopt(descriptor: int, spec: str) -> Listener:
+    """Return the listening socket that is already open as `descriptor`.
+
+    Raises:
+        StartFailure: It is none (69).
+    """
+    try:
+        sock = socket.socket(fileno=descriptor)
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(BACKLOG)
+    except OSError as error:
+        raise StartFailure(
+            f"{spec}: descriptor {descriptor} is no listening socket: {error.strerror}", EX_UNAVAILABLE
+        ) from None
+    sock.setblocking(False)
+    os.set_inheritable(descriptor, False)
+    return Listener(sock, spec)
+
+
+def _open_inet(spec: str, family: str, host: str, port: int) -> Listener:
+    kind = socket.AF_INET6 if family == "inet6" else socket.AF_INET
+    try:
+        found = socket.getaddrinfo(host or None, port, kind, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise StartFailure(f"{spec}: {host}: {error.strerror}", EX_UNAVAILABLE) from None
+    sock = socket.socket(kind, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(found[0][4])
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return Listener(sock, spec)
+
+
+def _open_unix(spec: str, path: str, mode: int, group: str) -> Listener:
+    gid = _group_id(spec, group) if group else -1
+    _remove_stale(spec, path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o777)
+    try:
+        sock.bind(path)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    found = os.lstat(path)
+    listener = Listener(sock, spec, os.path.abspath(path), (found.st_dev, found.st_ino))
+    try:
+        if gid >= 0:
+            os.chown(path, -1, gid, follow_symlinks=False)
+        os.chmod(path, mode)
+        sock.listen(BACKLOG)
+    except OSError:
+        listener.close(unlink=True)
+        raise
+    sock.setblocking(False)
+    return listener
+
+
+def _group_id(spec: str, group: str) -> int:
+    if group.isdecimal():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise StartFailure(f"{spec}: no such group {group}", EX_NOUSER) from None
+
+
+def _remove_stale(spec: str, path: str) -> None:
+    """Remove a socket that nobody serves; refuse everything else that is in the way."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise StartFailure(f"{spec}: is there already and no socket; remove it, or name another path",
+                           EX_UNAVAILABLE)  # fmt: skip
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            if error.errno == errno.ECONNREFUSED:
+                os.unlink(path)
+                return
+            raise
+    raise StartFailure(f"{spec}: another process serves it", EX_UNAVAILABLE)
+
+
+def owner_for(listener: Listener, uid: int) -> None:
+    """Let `uid` own the Unix socket, so that it can remove it at its end; the group stays."""
+    if listener.path:
+        with contextlib.suppress(OSError):
+            os.chown(listener.path, uid, -1, follow_symlinks=False)

@@ -1,0 +1,124 @@
+"""Settings and every file that they name, read once by the parent, so that all workers serve the same.
+
+A `Bundle` can be sent to a worker: it holds octets, not open files. It holds private keys too, and is never
+printed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+from dkconf.filter import args
+from dkconf.filter.config import Settings, SettingsError
+from dkconf.filter.engine import Engine
+from dkconf.mail.lookup import RecordsError, TxtAnswer, parse_records
+from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
+
+RESOLV_CONF: Final = "/etc/resolv.conf"
+
+ONLY_AT_START: Final = (
+    "socket", "socket_mode", "socket_group", "user", "pid_file", "workers", "log", "log_format", "metrics",
+)  # fmt: skip
+"""Settings that a reload cannot change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What one load has read."""
+
+    settings: Settings
+    files: dict[str, bytes] = field(repr=False)
+    nameservers: Nameservers
+
+    def engine(self) -> Engine:
+        """Return the engine; as `Engine.load`."""
+        return Engine.load(self.settings, self._read)
+
+    def records(self) -> dict[bytes, TxtAnswer] | None:
+        """Return the answers of the records file; None if the DNS is to be asked."""
+        path = self.settings.records_file
+        if not path:
+            return None
+        try:
+            return parse_records(self._read(path).decode("utf-8", "surrogateescape"))
+        except RecordsError as error:
+            raise SettingsError([f"{path}: {error}"]) from None
+        except OSError as error:
+            raise SettingsError([f"{path}: {error.strerror or error}"]) from None
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return self.files[path]
+        except KeyError:
+            raise FileNotFoundError(2, "No such file or directory", path) from None
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A bundle made ready."""
+
+    bundle: Bundle
+    engine: Engine
+    invocation: args.Invocation
+
+
+class Loader:
+    """Reads the command line's settings again whenever asked; relative paths stay those of the start."""
+
+    def __init__(self, arguments: Sequence[str], prog: str) -> None:
+        self._arguments, self._prog = tuple(arguments), prog
+        self._start = os.getcwd()
+
+    def read(self, path: str) -> bytes:
+        """Return the octets of the file `path`."""
+        return args.read_file(os.path.join(self._start, path))
+
+    def parse(self) -> args.Invocation:
+        """Return what the command line asks for; as `args.parse`."""
+        return args.parse(self._arguments, self.read, self._prog)
+
+    def load(self, invocation: args.Invocation) -> Loaded:
+        """Return the settings of `invocation` with all they need.
+
+        Raises:
+            SettingsError: A key or another file is of no use.
+        """
+        assert invocation.settings is not None
+        files: dict[str, bytes] = {}
+        engine = Engine.load(invocation.settings, self._recorder(files))
+        if invocation.settings.records_file:
+            path = invocation.settings.records_file
+            try:
+                files[path] = self.read(path)
+            except OSError as error:
+                raise SettingsError([f"{path}: {error.strerror or error}"]) from None
+        bundle = Bundle(invocation.settings, files, self._nameservers(invocation.settings))
+        bundle.records()
+        return Loaded(bundle, engine, invocation)
+
+    def _recorder(self, files: dict[str, bytes]) -> Callable[[str], bytes]:
+        def read(path: str) -> bytes:
+            files[path] = octets = self.read(path)
+            return octets
+
+        return read
+
+    def _nameservers(self, settings: Settings) -> Nameservers:
+        if settings.nameservers:
+            return from_settings(settings.nameservers)
+        try:
+            return from_resolv_conf(self.read(RESOLV_CONF).decode("utf-8", "replace"))
+        except OSError:
+            return from_resolv_conf("")
+
+
+def unchangeable(old: Settings, new: Settings) -> list[str]:
+    """Return the names of settings that differ and need a restart."""
+    return [
+        each.name
+        for each in fields(Settings)
+        if each.name in ONLY_AT_START and getattr(old, each.name) != getattr(new, each.name)
+    ]

@@ -1,0 +1,314 @@
+"""The parent: starts workers, replaces those that die or hang, and answers to signals. It serves no mail itself.
+
+SIGTERM and SIGINT end the daemon once messages in flight are done. SIGHUP loads settings and keys anew: if they
+are good, every worker gets the octets that were read and takes them for the next message; if not, all stay with
+the old ones and the log says why. No connection is dropped either way.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from dkconf.errors import DkconfError
+from dkconf.server import channel, journal, metrics, worker
+from dkconf.server.fault import EX_OK, EX_SOFTWARE
+from dkconf.server.listen import Listener
+from dkconf.server.load import Loaded, Loader, unchangeable
+from dkconf.server.notify import Notifier
+from dkconf.server.respawn import RateLimit
+from dkconf.server.shared import NOBODY, Shared
+
+HUNG_SECONDS: Final = 60.0
+"""A worker that gave no sign of life for so long is killed; the longest honest work is milliseconds."""
+START_SECONDS: Final = 30.0
+_TICK_SECONDS: Final = 1.0
+
+
+class _Child:
+    """A worker process as the parent sees it."""
+
+    def __init__(self, pid: int, index: int, ours: channel.Channel) -> None:
+        self.pid, self.index, self.channel = pid, index, ours
+        self.ready = False
+        self.killed = False
+        self.begun = time.monotonic()
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(
+        self,
+        loader: Loader,
+        loaded: Loaded,
+        listener: Listener,
+        metrics_listener: Listener | None,
+        log: journal.Log,
+        notifier: Notifier,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._loader, self._loaded = loader, loaded
+        self._listener, self._metrics_listener = listener, metrics_listener
+        self._log, self._notifier, self._on_ready = log, notifier, on_ready
+        self._count = loaded.bundle.settings.workers or len(os.sched_getaffinity(0))
+        self._shared = Shared(self._count)
+        self._children: dict[int, _Child] = {}
+        self._empty: dict[int, float] = {}
+        """Slots without a worker, and when they get one."""
+        self._limit = RateLimit()
+        self._selector = selectors.DefaultSelector()
+        self._endpoint: metrics.Endpoint | None = None
+        self._signals: socket.socket | None = None
+        self._wake: socket.socket | None = None
+        self._is_ready = False
+        self._stopping = False
+        self._kill_at = 0.0
+        self._status = EX_OK
+        self._watchdog_at = 0.0
+        self._started_at = time.time()
+        self._restarts = 0
+        self._reloads = {"good": 0, "bad": 0}
+
+    # --- life
+
+    def run(self) -> int:
+        """Serve until the end; return the exit status."""
+        self._catch_signals()
+        if self._metrics_listener is not None:
+            self._endpoint = metrics.Endpoint(self._selector, self._metrics_listener.sock, self._metrics)
+        for index in range(self._count):
+            self._start_worker(index)
+        while self._children or not self._stopping:
+            for key, mask in self._selector.select(self._pause()):
+                key.data(mask)
+            self._tick()
+        self._close()
+        return self._status
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        due = [at - now for at in self._empty.values()] if not self._stopping else []
+        return max(0.0, min([_TICK_SECONDS, *due]))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._stopping:
+            if self._kill_at <= now:
+                for child in self._children.values():
+                    self._kill(child, "did not end in time")
+            return
+        for index, at in list(self._empty.items()):
+            if at <= now:
+                self._start_worker(index)
+        for child in self._children.values():
+            silent = now - max(child.begun, self._shared.slots[child.index].beat)
+            if silent > HUNG_SECONDS:
+                self._kill(child, f"gave no sign of life for {int(silent)} s")
+        if self._endpoint is not None:
+            self._endpoint.sweep()
+        seconds = self._notifier.watchdog_seconds
+        # Half the time is what the service manager's manual recommends.
+        if seconds and now >= self._watchdog_at and self._children:
+            self._notifier.send("WATCHDOG=1")
+            self._watchdog_at = now + min(seconds / 2, seconds - _TICK_SECONDS)
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        if self._endpoint is not None:
+            self._endpoint.close()
+        self._selector.close()
+        for sock in (self._signals, self._wake):
+            if sock is not None:
+                sock.close()
+
+    def _metrics(self) -> str:
+        extra = {
+            "dkconf_filter_start_time_seconds": self._started_at,
+            metrics.RESTARTS: float(self._restarts),
+            metrics.sample(metrics.RELOADS, result="good"): float(self._reloads["good"]),
+            metrics.sample(metrics.RELOADS, result="bad"): float(self._reloads["bad"]),
+        }
+        return metrics.render(self._shared, extra)
+
+    # --- signals
+
+    def _catch_signals(self) -> None:
+        self._signals, self._wake = socket.socketpair()
+        self._signals.setblocking(False)
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda number, frame: None)
+            signal.siginterrupt(number, False)
+        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
+
+    def _on_signals(self, mask: int) -> None:
+        assert self._signals is not None
+        try:
+            numbers = set(self._signals.recv(4096))
+        except (BlockingIOError, InterruptedError):
+            return
+        if signal.SIGCHLD in numbers:
+            self._reap()
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            self.stop()
+        elif signal.SIGHUP in numbers and not self._stopping:
+            self._reload()
+
+    def stop(self) -> None:
+        """Tell every worker to finish; `run` returns when they have."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._notifier.send("STOPPING=1")
+        self._log(journal.INFO, "terminating: messages in flight are finished")
+        # Nobody connects any more; a Unix socket's path goes with it.
+        self._listener.close(unlink=True)
+        self._empty.clear()
+        self._kill_at = time.monotonic() + worker.GRACE_SECONDS + 5
+        for child in self._children.values():
+            os.kill(child.pid, signal.SIGTERM)
+
+    # --- workers
+
+    def _start_worker(self, index: int) -> None:
+        self._empty.pop(index, None)
+        ours, theirs = channel.pair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            self._log(journal.ERR, f"fork(): {error.strerror}")
+            self._empty[index] = time.monotonic() + self._limit.delay(time.monotonic())
+            return
+        if pid == 0:
+            self._become_worker(index, ours, theirs)
+        theirs.close()
+        child = self._children[pid] = _Child(pid, index, ours)
+        self._selector.register(ours.sock, selectors.EVENT_READ, lambda mask: self._hear(child))
+
+    def _become_worker(self, index: int, ours: channel.Channel, theirs: channel.Channel) -> None:
+        """In the child: let go of what is the parent's, and serve; never returns."""
+        try:
+            signal.set_wakeup_fd(-1)
+            ours.close()
+            for child in self._children.values():
+                child.channel.close()
+            for sock in (self._signals, self._wake):
+                if sock is not None:
+                    sock.close()
+            if self._metrics_listener is not None:
+                self._metrics_listener.sock.close()
+            self._selector.close()
+            self._log.close()
+            arguments: dict[str, Any] = {
+                "shared": self._shared,
+                "index": index,
+                "listener": self._listener.sock,
+                "bundle": self._loaded.bundle,
+                "engine": self._loaded.engine,
+                "log": self._log,
+                "channel": theirs,
+            }
+            worker.serve(arguments)
+        finally:
+            os._exit(EX_SOFTWARE)
+
+    def _hear(self, child: _Child) -> None:
+        try:
+            messages = child.channel.receive()
+        except EOFError:
+            self._selector.unregister(child.channel.sock)
+            return
+        for kind, text in messages:
+            if kind == "ready":
+                child.ready = True
+                if not self._is_ready and all(c.ready for c in self._children.values()) and not self._empty:
+                    self._is_ready = True
+                    self._notifier.send("READY=1", f"MAINPID={os.getpid()}")
+                    self._on_ready()
+            elif kind == "failed":
+                self._log(journal.ERR, f"worker {child.pid} keeps the old settings: {text}")
+
+    def _kill(self, child: _Child, why: str) -> None:
+        if not child.killed:
+            child.killed = True
+            self._log(journal.ERR, f"worker {child.pid} {why}; killed")
+            os.kill(child.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:
+                self._buried(child, status)
+
+    def _buried(self, child: _Child, status: int) -> None:
+        self._shared.slots[child.index].load = NOBODY
+        if child.channel.sock in self._selector.get_map():
+            self._selector.unregister(child.channel.sock)
+        child.channel.close()
+        if self._stopping:
+            return
+        how = (
+            f"was killed by signal {os.WTERMSIG(status)}"
+            if os.WIFSIGNALED(status)
+            else f"exited with status {os.waitstatus_to_exitcode(status)}"
+        )
+        if not self._is_ready:
+            # Not one message was served: there is nothing to hope for from another one.
+            self._log(journal.CRIT, f"worker {child.pid} {how} before it was ready")
+            self._status = EX_SOFTWARE
+            self.stop()
+            return
+        now = time.monotonic()
+        delay = self._limit.delay(now)
+        self._restarts += 1
+        self._empty[child.index] = now + delay
+        soon = f"replaced in {delay:.0f} s" if delay else "replaced"
+        self._log(journal.ERR, f"worker {child.pid} {how}; {soon}")
+
+    # --- reload
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            invocation = self._loader.parse()
+            loaded = self._loader.load(invocation)
+        except DkconfError as error:
+            self._reloads["bad"] += 1
+            for line in str(error).splitlines():
+                self._log(journal.ERR, f"reload: {line}")
+            self._log(journal.ERR, "reload: settings and keys stay as they were")
+        else:
+            self._reloads["good"] += 1
+            self._take(loaded)
+        self._notifier.send("READY=1")
+
+    def _take(self, loaded: Loaded) -> None:
+        fixed = unchangeable(self._loaded.bundle.settings, loaded.bundle.settings)
+        self._loaded = loaded
+        for note in (*loaded.invocation.notes, *loaded.engine.notes):
+            self._log(journal.WARNING, note)
+        if fixed:
+            self._log(journal.WARNING, f"reload: {', '.join(fixed)} changed; that needs a restart")
+        for child in self._children.values():
+            try:
+                child.channel.send(("reload", loaded.bundle))
+            except OSError as error:
+                self._kill(child, f"does not take new settings ({error})")
+        self._log(journal.INFO, f"reload: {len(loaded.bundle.settings.keys)} keys; new messages use them")

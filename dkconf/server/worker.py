@@ -1,0 +1,299 @@
+"""A worker process: accepts connections, serves them on one event loop, and ends in good order.
+
+Spread. All workers wait on the one listening socket. With nothing else, the kernel wakes whoever comes first, and
+connections opened one after another all end on one worker, which halves the throughput of long connections. So a
+worker that has more connections than the least loaded other one (they see each other's counts in shared memory)
+leaves new connections alone for a millisecond; if they are still there then, it asks again, and after a few times
+takes them, since the other one may be busy or dead. No process in between hands connections on: that costs a
+connection per message a tenth, and fairness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from dkconf.filter.session import Session
+from dkconf.server import journal, metrics
+from dkconf.server.connection import Connection
+from dkconf.server.resolver import Lookups, RecordsResolver, Resolver
+
+if TYPE_CHECKING:
+    from dkconf.filter.engine import Engine
+    from dkconf.server.channel import Channel
+    from dkconf.server.load import Bundle
+    from dkconf.server.shared import Shared
+
+BUFFER_OCTETS: Final = 256 * 1024
+"""What one read takes at most; one buffer per worker, and the time for which others wait."""
+
+_YIELD_SECONDS: Final = 0.001
+_MOST_YIELDS: Final = 5
+_PAUSE_SECONDS: Final = 0.1
+_BEAT_SECONDS: Final = 1.0
+_SWEEP_BEATS: Final = 10
+GRACE_SECONDS: Final = 60.0
+"""How long messages in flight may take after SIGTERM."""
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        index: int,
+        listener: socket.socket,
+        bundle: Bundle,
+        engine: Engine,
+        log: journal.Log,
+        channel: Channel,
+    ) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.buffer = memoryview(bytearray(BUFFER_OCTETS))
+        self.stopping = False
+        self._shared, self._slot = shared, shared.slots[index]
+        self._slot.take_over()
+        self._listener = listener
+        # TCP_NODELAY belongs to TCP; a reply must not wait for an acknowledgement.
+        self._tcp = listener.family != socket.AF_UNIX
+        self.engine, self._log, self._channel = engine, log, channel
+        self._connections: set[Connection] = set()
+        self._waiting = select.poll()
+        self._waiting.register(listener, select.POLLIN)
+        self._yields = 0
+        self._beats = 0
+        self._lost = 0
+        self._take_bundle(bundle)
+        place = self._slot.place
+        self._lookups = {
+            event: place(metrics.sample(metrics.LOOKUPS, outcome=event)) for event in ("hit", "miss", "joined")
+        }
+        self._accepted = place(metrics.CONNECTIONS)
+        self._message_seconds = metrics.Histogram(self._slot, metrics.MESSAGE_SECONDS)
+        self._sign_seconds = metrics.Histogram(self._slot, metrics.SIGN_SECONDS)
+        self._verify_seconds = metrics.Histogram(self._slot, metrics.VERIFY_SECONDS)
+        self._dns_seconds = metrics.Histogram(self._slot, metrics.DNS_SECONDS)
+        self.resolver = self._make_resolver(bundle)
+
+    # --- life
+
+    def run(self) -> None:
+        """Serve until told to stop, or until the parent is gone."""
+        loop = self.loop
+        asyncio.set_event_loop(loop)
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_reader(self._listener, self._accept)
+        loop.add_reader(self._channel.sock, self._hear)
+        self._beat()
+        self._channel.send(("ready", ""))
+        try:
+            loop.run_forever()
+        finally:
+            for connection in list(self._connections):
+                connection.close()
+            self.resolver.close()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    def stop(self) -> None:
+        """Take no more connections, finish the messages in flight, close what is idle, and end."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self._slot.load = -1.0
+        self.loop.remove_reader(self._listener)
+        self._listener.close()
+        for connection in list(self._connections):
+            if not connection.in_message:
+                connection.close()
+        self.loop.call_later(GRACE_SECONDS, self.loop.stop)
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self.stopping and not self._connections:
+            self.loop.stop()
+
+    def _beat(self) -> None:
+        """Say that we are alive; now and then close what has been silent for too long."""
+        now = self.loop.time()
+        self._slot.beat = now
+        self._beats += 1
+        if self._beats % _SWEEP_BEATS == 0:
+            for connection in list(self._connections):
+                if now - connection.touched > connection.idle_limit():
+                    connection.close()
+            if self._log.lost != self._lost:
+                self._slot.add(metrics.LOG_LINES_LOST, self._log.lost - self._lost)
+                self._lost = self._log.lost
+        self.loop.call_later(_BEAT_SECONDS, self._beat)
+
+    def _hear(self) -> None:
+        try:
+            messages = self._channel.receive()
+        except EOFError:
+            # The parent is gone; nobody would replace us.
+            self.loop.remove_reader(self._channel.sock)
+            self.stop()
+            return
+        for kind, payload in messages:
+            if kind == "reload":
+                self._reload(payload)
+
+    # --- settings
+
+    def _take_bundle(self, bundle: Bundle) -> None:
+        self.dns_deadline_seconds = float(bundle.settings.dns_deadline_seconds)
+
+    def _make_resolver(self, bundle: Bundle) -> Lookups:
+        records = bundle.records()
+        if records is not None:
+            return RecordsResolver(records)
+        settings = bundle.settings
+        timeout = settings.dns_timeout_seconds or settings.dns_deadline_seconds
+        return Resolver(
+            self.loop,
+            bundle.nameservers,
+            float(min(timeout, settings.dns_deadline_seconds)),
+            count=lambda event: self._slot.add_at(self._lookups[event]),
+            observe=self._dns_seconds.observe,
+        )
+
+    def _reload(self, bundle: Bundle) -> None:
+        """Take new settings and keys; messages in flight go on with the old ones."""
+        try:
+            engine = bundle.engine()
+            resolver = self._make_resolver(bundle)
+        except Exception as error:
+            # The parent has loaded the same octets without trouble.
+            self.unexpected(error)
+            self._channel.send(("failed", str(error)))
+            return
+        self._take_bundle(bundle)
+        self.engine, self._retired = engine, self.resolver
+        self.resolver = resolver
+        # Lookups of the old resolver end within its timeout; then nobody waits for it.
+        self.loop.call_later(self.dns_deadline_seconds * 2 + 60, self._retired.close)
+        self._channel.send(("reloaded", ""))
+
+    def new_session(self) -> Session:
+        """Return the session for a new connection."""
+        return Session(self.engine, time.time, log=self._log, count=self._count)
+
+    def _count(self, event: str) -> None:
+        self._slot.add(event)
+
+    # --- connections
+
+    def _accept(self) -> None:
+        slot, least_load = self._slot, self._shared.least_load
+        while True:
+            least = least_load(slot.index)
+            # At many connections a difference of an eighth is no harm, and asking less often a gain.
+            if least is not None and len(self._connections) > least + least // 8 and self._yields < _MOST_YIELDS:
+                self._yields += 1
+                self.loop.remove_reader(self._listener)
+                self.loop.call_later(_YIELD_SECONDS, self._accept_again)
+                return
+            self._yields = 0
+            try:
+                sock, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # Out of descriptors, most likely: what is open must end first.
+                self._log(journal.ERR, f"accept: {error.strerror or error}")
+                self.loop.remove_reader(self._listener)
+                self.loop.call_later(_PAUSE_SECONDS, self._accept_again)
+                return
+            self._begin(sock)
+
+    def _accept_again(self) -> None:
+        if self.stopping:
+            return
+        self.loop.add_reader(self._listener, self._accept)
+        if self._waiting.poll(0):
+            self._accept()
+        else:
+            # Somebody took it.
+            self._yields = 0
+
+    def _begin(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if self._tcp:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(self, sock)
+        self._connections.add(connection)
+        self._slot.load = float(len(self._connections))
+        self._slot.add_at(self._accepted)
+        self.loop.add_reader(sock, connection.readable)
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+        if self.stopping:
+            self._end_if_done()
+        else:
+            self._slot.load = float(len(self._connections))
+
+    # --- messages
+
+    def message_begins(self) -> None:
+        """Count a message in flight."""
+        self._slot.in_flight += 1
+
+    def message_ends(self, started: float | None) -> None:
+        """Count it no more; `started` is the loop's time of its MAIL, None for an aborted one."""
+        self._slot.in_flight -= 1
+        if started is not None:
+            self._message_seconds.observe(self.loop.time() - started)
+
+    def verdict(self, session: Session, answers: dict[bytes, Any]) -> bytes | tuple[bytes, ...]:
+        """Return what the session says at end of message, and time it."""
+        begin = self.loop.time()
+        reply = session.end_of_message(None, answers)
+        histogram = self._sign_seconds if session.signing else self._verify_seconds
+        histogram.observe(self.loop.time() - begin)
+        return reply
+
+    # --- trouble
+
+    def protocol_error(self, text: str) -> None:
+        """Log that an MTA broke the protocol."""
+        self._slot.add(metrics.PROTOCOL_ERRORS)
+        self._log(journal.WARNING, f"connection closed: {text}")
+
+    def unexpected(self, error: Exception) -> None:
+        """Log a fault of ours with its traceback."""
+        self._log(journal.ERR, f"internal error: {type(error).__name__}: {error}")
+        self._log.lines(journal.ERR, "".join(traceback.format_exception(error)))
+
+
+def serve(worker_arguments: dict[str, Any]) -> None:
+    """Be a worker, in a process of its own; never returns."""
+    status = 1
+    try:
+        # What was loaded before the fork stays shared memory.
+        gc.freeze()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        Worker(**worker_arguments).run()
+        status = 0
+    except BaseException as error:
+        log = worker_arguments["log"]
+        log.lines(journal.CRIT, "".join(traceback.format_exception(error)))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,392 @@
+"""Lookups against a name server of our own on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import asynccontextmanager
+
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from dkconf.mail.lookup import TxtAnswer, parse_records
+from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
+from dkconf.server.resolver import RecordsResolver, Resolver
+
+KEY = "v=DKIM1; p=" + "A" * 300
+SOA = "example.org. 60 IN SOA ns.example.org. root.example.org. 1 2 3 4 30"
+
+
+def _rrsets(text: str) -> list[dns.rrset.RRset]:
+    return [dns.rrset.from_text(*line.split(None, 4)[:4], line.split(None, 4)[4]) for line in text.splitlines()]
+
+
+def _txt(name: str, value: str = KEY, ttl: int = 300) -> str:
+    parts = " ".join(f'"{value[i : i + 255]}"' for i in range(0, len(value), 255))
+    return f"{name}. {ttl} IN TXT {parts}"
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers what `answer` returns: octets, several, or nothing."""
+
+    def __init__(self, answer) -> None:
+        self.answer, self.asked = answer, []
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data, addr) -> None:
+        query = dns.message.from_wire(data)
+        self.asked.append(query)
+        for octets in self.answer(query):
+            self.transport.sendto(octets, addr)
+
+
+def _reply(query, answer="", authority="", rcode=dns.rcode.NOERROR) -> bytes:
+    response = dns.message.make_response(query)
+    response.set_rcode(rcode)
+    response.answer += _rrsets(answer)
+    response.authority += _rrsets(authority)
+    return response.to_wire(max_size=65535)
+
+
+@asynccontextmanager
+async def _served(answer, timeout=5.0, tcp=None, servers=1, **options):
+    loop = asyncio.get_running_loop()
+    transports, protocols, addresses = [], [], []
+    for _ in range(servers):
+        transport, protocol = await loop.create_datagram_endpoint(
+            lambda: NameServer(answer), local_addr=("127.0.0.1", 0)
+        )
+        transports.append(transport)
+        protocols.append(protocol)
+        addresses.append(transport.get_extra_info("sockname"))
+    stream = None
+    if tcp is not None:
+        stream = await asyncio.start_server(tcp, *addresses[0])
+    resolver = Resolver(loop, Nameservers(tuple(addresses), **options), timeout)
+    try:
+        yield resolver, protocols
+    finally:
+        resolver.close()
+        for transport in transports:
+            transport.close()
+        if stream is not None:
+            stream.close()
+            await stream.wait_closed()
+
+
+async def _ask(resolver, name=b"s._domainkey.example.org") -> TxtAnswer:
+    future = asyncio.get_running_loop().create_future()
+    answer = resolver.lookup(name, lambda _, answer: future.set_result(answer))
+    return answer if answer is not None else await asyncio.wait_for(future, 10)
+
+
+def _run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def test_a_record_is_found_and_kept():
+    """The strings of a record are joined; the second lookup is answered from the cache."""
+
+    async def go():
+        async with _served(lambda q: [_reply(q, _txt("s._domainkey.example.org"))]) as (resolver, [server]):
+            first, second = await _ask(resolver), await _ask(resolver, b"S._DOMAINKEY.example.org.")
+            return first, second, len(server.asked)
+
+    first, second, asked = _run(go())
+    assert TxtAnswer("found", (KEY.encode(),), "", 300) == first == second
+    assert 1 == asked
+
+
+def test_several_records_stay_apart():
+    """Two TXT records are two strings; which one holds is the verifier's business."""
+
+    async def go():
+        name = "s._domainkey.example.org"
+        answer = f"{_txt(name, 'one')}\n{_txt(name, 'two')}"
+        async with _served(lambda q: [_reply(q, answer)]) as (resolver, _):
+            return await _ask(resolver)
+
+    assert {b"one", b"two"} == set(_run(go()).strings)
+
+
+@pytest.mark.parametrize(
+    ("rcode", "reason"), [(dns.rcode.NXDOMAIN, "NXDOMAIN"), (dns.rcode.NOERROR, "no TXT record")]
+)
+def test_negative_answers_live_as_long_as_the_soa_says(rcode, reason):
+    """NXDOMAIN and no data are "absent", kept for the lesser of the SOA's TTL and minimum (RFC 2308 5)."""
+
+    async def go():
+        async with _served(lambda q: [_reply(q, authority=SOA, rcode=rcode)]) as (resolver, [server]):
+            return await _ask(resolver), await _ask(resolver), len(server.asked)
+
+    first, second, asked = _run(go())
+    assert TxtAnswer("absent", (), reason, 30) == first == second
+    assert 1 == asked
+
+
+def test_a_negative_answer_without_soa_is_not_kept():
+    """RFC 2308 section 5."""
+
+    async def go():
+        async with _served(lambda q: [_reply(q, rcode=dns.rcode.NXDOMAIN)]) as (resolver, [server]):
+            await _ask(resolver)
+            await _ask(resolver)
+            return len(server.asked)
+
+    assert 2 == _run(go())
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP])
+def test_an_error_is_a_failure_once_all_servers_were_asked(rcode):
+    """Every server is tried; then it is "failed" with the reason, without waiting for the timeout."""
+
+    async def go():
+        async with _served(lambda q: [_reply(q, rcode=rcode)], servers=3) as (resolver, servers):
+            return await _ask(resolver), [len(s.asked) for s in servers]
+
+    answer, asked = _run(go())
+    assert "failed" == answer.status
+    assert dns.rcode.to_text(rcode) in answer.reason
+    assert [1, 1, 1] == asked
+
+
+def test_silence_is_a_timeout():
+    """No answer at all: failed, after the timeout and several attempts."""
+
+    async def go():
+        async with _served(lambda q: [], timeout=0.3) as (resolver, [server]):
+            return await _ask(resolver), len(server.asked)
+
+    answer, asked = _run(go())
+    assert ("failed", "timeout") == (answer.status, answer.reason)
+    assert 3 == asked
+
+
+def test_nobody_there_is_a_failure():
+    """A closed port says so at once."""
+
+    async def go():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            address = sock.getsockname()
+        resolver = Resolver(asyncio.get_running_loop(), Nameservers((address,)), 5.0)
+        return await _ask(resolver)
+
+    answer = _run(go())
+    assert "failed" == answer.status
+    assert "refused" in answer.reason.lower()
+
+
+def test_the_second_server_answers_for_the_first():
+    """One that is silent costs one attempt."""
+    state = []
+
+    def answer(query):
+        state.append(query)
+        return [] if len(state) == 1 else [_reply(query, _txt("s._domainkey.example.org"))]
+
+    async def go():
+        async with _served(answer, timeout=0.9, servers=2) as (resolver, _):
+            return await _ask(resolver)
+
+    assert "found" == _run(go()).status
+
+
+def test_one_flight_per_name():
+    """A hundred lookups of one name are one question, and all are answered."""
+
+    async def go():
+        async with _served(lambda q: [_reply(q, _txt("s._domainkey.example.org"))]) as (resolver, [server]):
+            answers = await asyncio.gather(*(_ask(resolver) for _ in range(100)))
+            return answers, len(server.asked)
+
+    answers, asked = _run(go())
+    assert {"found"} == {answer.status for answer in answers}
+    assert 1 == asked
+
+
+def test_an_alias_within_the_answer_is_followed():
+    """A CNAME chain in the answer leads to the record; the least TTL counts."""
+
+    async def go():
+        chain = "s._domainkey.example.org. 60 IN CNAME k.example.net.\n" + _txt("k.example.net")
+        async with _served(lambda q: [_reply(q, chain)]) as (resolver, _):
+            return await _ask(resolver)
+
+    assert TxtAnswer("found", (KEY.encode(),), "", 60) == _run(go())
+
+
+def test_an_alias_without_its_target_is_asked_for():
+    """A server that does not follow: the target is looked up here."""
+
+    def answer(query):
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        if name == "k.example.net":
+            return [_reply(query, _txt(name))]
+        return [_reply(query, f"{name}. 60 IN CNAME k.example.net.")]
+
+    async def go():
+        async with _served(answer) as (resolver, _):
+            return await _ask(resolver)
+
+    assert (KEY.encode(),) == _run(go()).strings
+
+
+def test_aliases_without_end_are_a_failure():
+    """Eight are followed, no more."""
+
+    def answer(query):
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        return [_reply(query, f"{name}. 60 IN CNAME x{name}.")]
+
+    async def go():
+        async with _served(answer) as (resolver, [server]):
+            return await _ask(resolver), len(server.asked)
+
+    got, asked = _run(go())
+    assert "failed" == got.status
+    assert asked < 12
+
+
+def test_foreign_answers_are_not_believed():
+    """Wrong identifier, wrong question, no response, garbage: none of them is the answer."""
+
+    def answer(query):
+        right = _reply(query, _txt("s._domainkey.example.org"))
+        other = dns.message.make_query("t._domainkey.example.org", "TXT", id=query.id)
+        forged = _reply(other, _txt("t._domainkey.example.org", "forged"))
+        wrong_id = struct.pack("!H", query.id ^ 1) + right[2:]
+        return [b"", b"\0" * 12, wrong_id, forged, query.to_wire(), right]
+
+    async def go():
+        async with _served(answer) as (resolver, _):
+            return await _ask(resolver)
+
+    assert (KEY.encode(),) == _run(go()).strings
+
+
+@pytest.mark.parametrize("cut", [12, 30, 60, 100])
+def test_a_broken_answer_is_a_failure(cut):
+    """What dnspython cannot read counts as an error of that server."""
+
+    async def go():
+        async with _served(lambda q: [_reply(q, _txt("s._domainkey.example.org"))[:cut]], 0.3) as (resolver, _):
+            return await _ask(resolver)
+
+    assert "failed" == _run(go()).status
+
+
+def test_a_truncated_answer_is_asked_for_by_tcp():
+    """TC: the same server again, over TCP; records of 60 KB come that way."""
+    long_value = "x" * 60000
+
+    async def tcp(reader, writer):
+        length = int.from_bytes(await reader.readexactly(2), "big")
+        query = dns.message.from_wire(await reader.readexactly(length))
+        octets = _reply(query, _txt("s._domainkey.example.org", long_value))
+        writer.write(len(octets).to_bytes(2, "big") + octets)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    def udp(query):
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.TC
+        return [response.to_wire()]
+
+    async def go():
+        async with _served(udp, tcp=tcp) as (resolver, _):
+            return await _ask(resolver)
+
+    assert (long_value.encode(),) == _run(go()).strings
+
+
+def test_edns_is_used_and_given_up_for_an_old_server():
+    """The question carries EDNS with 1,232 octets; after FORMERR it is asked once more without."""
+
+    def answer(query):
+        if query.edns >= 0:
+            return [_reply(query, rcode=dns.rcode.FORMERR)]
+        return [_reply(query, _txt("s._domainkey.example.org"))]
+
+    async def go():
+        async with _served(answer) as (resolver, [server]):
+            return await _ask(resolver), [q.edns for q in server.asked], server.asked[0].payload
+
+    got, edns, payload = _run(go())
+    assert "found" == got.status
+    assert [0, -1] == edns
+    assert 1232 == payload
+
+
+@pytest.mark.parametrize("name", [b"a..b", b"x" * 64 + b".example.org", b"", b".".join([b"x" * 60] * 5)])
+def test_an_illegal_name_does_not_exist(name):
+    """Empty and overlong labels cannot be asked for."""
+
+    async def go():
+        async with _served(lambda q: []) as (resolver, [server]):
+            return await _ask(resolver, name), len(server.asked)
+
+    answer, asked = _run(go())
+    assert "absent" == answer.status
+    assert 0 == asked
+
+
+def test_a_forgotten_lookup_calls_nobody():
+    """A connection that is gone is not called; the answer is kept all the same."""
+
+    async def go():
+        called = []
+
+        def done(name, answer):
+            called.append(name)
+
+        async with _served(lambda q: [_reply(q, _txt("s._domainkey.example.org"))]) as (resolver, _):
+            assert resolver.lookup(b"s._domainkey.example.org", done) is None
+            resolver.forget(b"s._domainkey.example.org", done)
+            await _ask(resolver)
+            return called
+
+    assert [] == _run(go())
+
+
+def test_dnssec_counts_only_where_the_server_is_trusted():
+    """The AD flag is believed with trust-ad only (resolv.conf(5))."""
+
+    def answer(query):
+        octets = bytearray(_reply(query, _txt("s._domainkey.example.org")))
+        octets[3] |= 0x20
+        return [bytes(octets)]
+
+    async def go(trust):
+        async with _served(answer, trust_ad=trust) as (resolver, _):
+            return (await _ask(resolver)).secure
+
+    assert [False, True] == [_run(go(False)), _run(go(True))]
+
+
+def test_a_records_file_answers_at_once():
+    """What is not in the file does not exist."""
+    resolver = RecordsResolver(parse_records('s._domainkey.example.org TXT "v=DKIM1; p="\nx SERVFAIL\n'))
+
+    def never(name, answer):
+        raise AssertionError
+
+    assert (b"v=DKIM1; p=",) == resolver.lookup(b"S._domainkey.example.org.", never).strings
+    assert "failed" == resolver.lookup(b"x", never).status
+    assert "absent" == resolver.lookup(b"y", never).status
+
+
+def test_nameservers():
+    """resolv.conf and the settings name servers, with ports in the settings."""
+    conf = "# c\nnameserver 192.0.2.1\nnameserver 2001:db8::1 ; x\nnameserver nonsense\noptions trust-ad\n"
+    assert Nameservers((("192.0.2.1", 53), ("2001:db8::1", 53)), True) == from_resolv_conf(conf)
+    assert Nameservers((("127.0.0.1", 53),)) == from_resolv_conf("")
+    assert (("192.0.2.1", 5300), ("::1", 54), ("::1", 53)) == from_settings(
+        ["192.0.2.1:5300", "[::1]:54", "::1"]
+    ).addresses
