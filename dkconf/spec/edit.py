@@ -145,8 +145,8 @@ def _insert_key(text: str, root: Node, host: str, line: str, line_end: str) -> s
         return text[:at] + comma + line + text[at:]
     if not isinstance(value, Map):  # `mx1:` with nothing below it
         at = _line_end(text, key.end.index)
-        result: str = text[:at] + " " * (key.mark.column + 2) + line + line_end + text[at:]
-    return result
+        indent = " " * (int(key.mark.column) + 2)
+        return text[:at] + indent + line + line_end + text[at:]
     first = next(iter(value.entries.values()))[0]
     indent = text[_line_start(text, first.mark.index) : first.mark.index]
     after = given(value, ("filters",))
