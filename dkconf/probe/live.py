@@ -23,7 +23,7 @@ from dkconf.sendmail.cf import CfModel, Daemon
 
 POLL_SECONDS = 0.05
 """Between two looks at the pid file while sendmail starts; nothing else tells when it is written."""
-DEAD_AFTER_SECONDS = 5.0
+DEAD_AFTER_SECONDS = 2.0
 """Without process, pid file and port for this long, it has died: it forks within milliseconds."""
 START_TIMEOUT_SECONDS = 90.0
 """sendmail sleeps 60 s at start where its host name has no domain."""
@@ -105,8 +105,8 @@ def start(argv: Sequence[str]) -> None:
             env={"PATH": PATH},
             start_new_session=True,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=START_TIMEOUT_SECONDS,
             check=False,
         )
@@ -115,7 +115,7 @@ def start(argv: Sequence[str]) -> None:
     except subprocess.TimeoutExpired as error:
         raise NotReady(f"{' '.join(argv)} did not go into the background within {error.timeout:g} s") from error
     if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip().replace("\n", "; ")
+        words = done.stdout.decode("utf-8", "replace").strip().replace("\n", "; ")
         raise NotReady(f"{' '.join(argv)}: status {done.returncode}: {words}")
 
 

@@ -56,7 +56,7 @@ def probe_all(
 
     Args:
         sender: Envelope sender; "" = the null sender, which needs no DNS.
-        recipient: Whole messages go to this address; "" = RCPT to a local postmaster, then RSET.
+        recipient: Whole messages go to this address; "" = RCPT to root, then RSET.
     """
     return PortReport(tuple(probe(d, sender, recipient, timeout_seconds) for d in model.daemons))
 
@@ -92,7 +92,7 @@ def _dialogue(client: smtp.Client, sender: str, recipient: str, shallow: bool) -
         if mail.code == 530:  # RFC 4954 section 6, RFC 3207 section 4: AUTH or STARTTLS comes first
             shallow = True
         elif mail.rank == 2:
-            accepted = client.command("RCPT", f"RCPT TO:<{recipient or 'postmaster'}>").rank == 2
+            accepted = client.command("RCPT", f"RCPT TO:<{recipient or 'root'}>").rank == 2
             if accepted and recipient and client.command("DATA", "DATA").code == 354:
                 client.message(_message(sender, recipient))
     if client.replies[-1].step != "message":

@@ -1,0 +1,312 @@
+"""Starting and stopping filters: systemd, System V scripts, FreeBSD's rc.d, or directly by their argv.
+
+One table of commands per service manager. Those of rc.d and of `useradd`'s counterpart `pw` are by
+construction from their manuals; the others have been run.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dkconf.desired.state import Service, SystemUser
+from dkconf.errors import DkconfError
+from dkconf.probe import live, milterping
+
+State = Literal["running", "stopped", "unknown"]
+Verb = Literal["start", "stop", "reload", "restart", "status", "enable", "disable", "read-units"]
+
+COMMAND_TIMEOUT_SECONDS = 120
+"""systemd gives a unit 90 s to start or stop."""
+STOP_SECONDS = 60.0
+"""A filter finishes the messages in flight first; sendmail's own E= of the end of a message is 300 s at most."""
+DIRECT_DIRECTORY = "/run/dkconf"
+"""Pid files of filters that are started directly and write none."""
+
+# {name} is the service's name. () = nothing to do there.
+COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
+    "systemd": {
+        "start": ("systemctl", "start", "{name}.service"),
+        "stop": ("systemctl", "stop", "{name}.service"),
+        "reload": ("systemctl", "reload-or-restart", "{name}.service"),
+        "restart": ("systemctl", "restart", "{name}.service"),
+        "status": ("systemctl", "is-active", "--quiet", "{name}.service"),
+        "enable": ("systemctl", "enable", "--quiet", "{name}.service"),
+        "disable": ("systemctl", "disable", "--quiet", "{name}.service"),
+        "read-units": ("systemctl", "daemon-reload"),
+    },
+    "sysv": {
+        "start": ("service", "{name}", "start"),
+        "stop": ("service", "{name}", "stop"),
+        "reload": ("service", "{name}", "reload"),
+        "restart": ("service", "{name}", "restart"),
+        "status": ("service", "{name}", "status"),
+        "enable": ("update-rc.d", "{name}", "defaults"),
+        "disable": ("update-rc.d", "{name}", "disable"),
+        "read-units": (),
+    },
+    "rcd": {
+        # The "one" forms work whether or not NAME_enable is set; that is a file of its own in rc.conf.d.
+        "start": ("service", "{name}", "onestart"),
+        "stop": ("service", "{name}", "onestop"),
+        "reload": ("service", "{name}", "onereload"),
+        "restart": ("service", "{name}", "onerestart"),
+        "status": ("service", "{name}", "onestatus"),
+        "enable": (),
+        "disable": (),
+        "read-units": (),
+    },
+}
+
+
+class ServiceFailed(DkconfError):
+    """A service, or the command for it, says no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    status: int
+    output: str
+
+
+Runner = Callable[[Sequence[str]], Done]
+
+
+def run_command(argv: Sequence[str]) -> Done:
+    """Run a command of the system, its output kept; raises ServiceFailed where it cannot be run."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:" + live.PATH, "LC_ALL": "C"},
+            cwd="/",
+            timeout=COMMAND_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise ServiceFailed(f"{argv[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ServiceFailed(f"{' '.join(argv)}: not done within {COMMAND_TIMEOUT_SECONDS} s") from error
+    return Done(done.returncode, done.stdout.decode("utf-8", "replace").strip())
+
+
+def command(manager: str, verb: Verb, name: str) -> tuple[str, ...]:
+    """Return the argv for a service under a manager other than `direct`."""
+    return tuple(word.format(name=name) for word in COMMANDS[manager][verb])
+
+
+class Services:
+    """Acts on filters as services."""
+
+    def __init__(self, run: Runner = run_command, directory: str = DIRECT_DIRECTORY) -> None:
+        self._run, self._directory = run, directory
+
+    def start(self, service: Service) -> None:
+        """Start a filter, at boot too; nothing if it runs."""
+        if service.manager == "direct":
+            if self.status(service) != "running":
+                self._start_directly(service)
+            return
+        self._do(service, "enable")
+        self._do(service, "start")
+
+    def stop(self, service: Service) -> None:
+        """Stop a filter, at boot too, and wait until it has ended; nothing if it does not run."""
+        if service.manager == "direct":
+            self._stop_directly(service)
+            return
+        self._do(service, "stop")
+        self._do(service, "disable")
+
+    def reload(self, service: Service) -> None:
+        """Have a filter read its settings again: by SIGHUP, or by a restart where the program has none."""
+        if service.manager != "direct":
+            self._do(service, "reload")
+            return
+        pid = self._pid(service)
+        if pid is None:
+            self._start_directly(service)
+        elif Path(service.argv[0]).name.startswith("dkconf-filter") or "dkconf.server.main" in service.argv:
+            os.kill(pid, signal.SIGHUP)
+        else:
+            # dk-filter ends on SIGHUP, as libmilter does (smfi_stop).
+            self.restart(service)
+
+    def restart(self, service: Service) -> None:
+        """Stop and start a filter."""
+        if service.manager == "direct":
+            self._stop_directly(service)
+            self._start_directly(service)
+        else:
+            self._do(service, "restart")
+
+    def status(self, service: Service) -> State:
+        """Return whether a filter runs, as its manager sees it."""
+        if service.manager == "direct":
+            return "running" if self._pid(service) is not None else "stopped"
+        argv = command(service.manager, "status", service.name)
+        try:
+            done = self._run(argv)
+        except ServiceFailed:
+            return "unknown"
+        return "running" if done.status == 0 else "stopped"
+
+    def read_units(self, service: Service) -> None:
+        """Have systemd read its unit files again."""
+        if service.manager != "direct":
+            self._do(service, "read-units")
+
+    def _do(self, service: Service, verb: Verb) -> None:
+        if not service.name:
+            raise ServiceFailed(f"filter {service.filter}: no service name is known; set services.{service.filter}")
+        argv = command(service.manager, verb, service.name)
+        if not argv:
+            return
+        done = self._run(argv)
+        if done.status:
+            said = f": {done.output}" if done.output else ""
+            raise ServiceFailed(f"filter {service.filter}: {' '.join(argv)} ended with status {done.status}{said}")
+
+    # --- direct
+
+    def _pid_file(self, service: Service) -> Path:
+        return Path(service.pid_file or f"{self._directory}/{service.filter}.pid")
+
+    def _pid(self, service: Service) -> int | None:
+        """Return the process id of a filter that was started directly, None where it does not run."""
+        path = self._pid_file(service)
+        try:
+            first = path.read_text("ascii", "replace").split()[:1]
+            written = path.stat().st_mtime
+        except OSError:
+            return None
+        if not first or not first[0].isdigit():
+            return None
+        pid = int(first[0])
+        state = live.stat_of(pid)
+        if state is None:
+            return None
+        # After a reboot the number may be another process's: that one is younger than the file. Two seconds for
+        # clocks that are rounded.
+        started = time.time() - (live.boot_ticks_now() - state[1]) / os.sysconf("SC_CLK_TCK")
+        return pid if started <= written + 2 else None
+
+    def _start_directly(self, service: Service) -> None:
+        """Start the argv in a session of its own, and see that there is a pid file."""
+        if not service.argv:
+            raise ServiceFailed(
+                f"filter {service.filter}: no argv to start it with; set services.{service.filter}.argv"
+            )
+        path = self._pid_file(service)
+        path.unlink(missing_ok=True)
+        try:
+            pid = live.detach(service.argv)
+        except live.NotReady as error:
+            raise ServiceFailed(f"filter {service.filter}: {error}") from error
+        status = _ended(pid, 0.5)
+        if status is None:
+            if not path.exists():
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                path.write_text(f"{pid}\n", "ascii")
+        elif status:
+            raise ServiceFailed(f"filter {service.filter}: {' '.join(service.argv)} ended with status {status}")
+
+    def _stop_directly(self, service: Service) -> None:
+        pid = self._pid(service)
+        if pid is None:
+            return
+        stop_process(pid, f"filter {service.filter}")
+        self._pid_file(service).unlink(missing_ok=True)
+
+
+def stop_process(pid: int, what: str, seconds: float = STOP_SECONDS) -> None:
+    """Send SIGTERM and wait until the process has ended.
+
+    Raises:
+        ServiceFailed: It still runs; it is not killed, since it may hold a message.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        ready, _, _ = select.select([descriptor], [], [], seconds)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
+    if not ready:
+        raise ServiceFailed(f"{what}: process {pid} still runs {seconds:g} s after SIGTERM")
+
+
+def _ended(pid: int, seconds: float) -> int | None:
+    """Return the exit status of a child of ours that ends within `seconds`, None while it runs.
+
+    A daemon that goes into the background ends its first process with 0.
+    """
+    descriptor = os.pidfd_open(pid)
+    try:
+        ready, _, _ = select.select([descriptor], [], [], seconds)
+    finally:
+        os.close(descriptor)
+    if not ready:
+        return None
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def wait_until_answers(socket: str, seconds: float) -> str:
+    """Return "" as soon as the filter behind an S= negotiates, else why it did not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        why = milterping.answers(socket, max(0.5, min(5.0, deadline - time.monotonic())))
+        if not why or time.monotonic() >= deadline:
+            return why
+        # A socket that is not there yet can only be looked for again.
+        select.select([], [], [], 0.05)
+
+
+def user_exists(name: str) -> bool:
+    """Return whether the system knows this user."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def user_command(user: SystemUser, platform: str) -> tuple[str, ...]:
+    """Return the argv that creates a system user with a group of its own name."""
+    groups = ",".join(user.groups)
+    if platform == "freebsd":
+        extra = ("-G", groups) if groups else ()
+        return ("pw", "useradd", user.name, "-d", user.home, "-s", user.shell, "-w", "no", *extra)
+    extra = ("--groups", groups) if groups else ()
+    return (
+        "useradd", "--system", "--user-group", "--home-dir", user.home, "--no-create-home", "--shell", user.shell,
+        *extra, user.name,
+    )  # fmt: skip
+
+
+def create_user(user: SystemUser, platform: str, run: Runner = run_command) -> None:
+    """Create a system user; nothing if there is one of this name.
+
+    Raises:
+        ServiceFailed: The command says no.
+    """
+    if user_exists(user.name):
+        return
+    argv = user_command(user, platform)
+    done = run(argv)
+    if done.status:
+        raise ServiceFailed(f"user {user.name}: {' '.join(argv)} ended with status {done.status}: {done.output}")
