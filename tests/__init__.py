@@ -1,0 +1,1 @@
+"""The tests, room by room; `tests.lab` is the private lab that live tests and the demo run in."""

@@ -1,0 +1,38 @@
+"""Fixtures and options that several rooms share.
+
+Live tests run in `tests.lab`. Where its tools are missing they are skipped, with the reason; with CI=true in the
+environment that is a failure: there, nothing may be skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, missing_tools
+
+
+def require(*tools: str) -> None:
+    """Skip the test (fail in CI) unless a lab and these programs can be had."""
+    if why := missing_tools(*tools):
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"nothing is skipped in CI: {why}")
+        pytest.skip(why)
+
+
+@pytest.fixture
+def bare_lab(tmp_path: Path) -> Iterator[Lab]:
+    """A lab whose sendmail does not run yet."""
+    require()
+    with Lab(tmp_path / "lab") as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(bare_lab: Lab) -> Lab:
+    """A lab with its sendmail running, no filter in it."""
+    bare_lab.start_sendmail()
+    return bare_lab
