@@ -92,7 +92,7 @@ def test_no_exception_shows_a_traceback(error, status, monkeypatch, capsys):
 
     monkeypatch.setattr(import_module("dkconf.cli.inventory").schema, "callback", broken)
     assert door.run(["schema"]) == status
-    assert capsys.readouterr().err.startswith("dkconf: ")
+    assert capsys.readouterr().err.lstrip().startswith("dkconf: ")
 
 
 def test_a_fault_of_ours_names_its_place_and_not_its_text(monkeypatch, capsys):
