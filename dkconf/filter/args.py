@@ -104,9 +104,7 @@ def read_file(path: str) -> bytes:
         return file.read()
 
 
-def parse(
-    argv: Sequence[str], read: Callable[[str], bytes] = read_file, prog: str = "dkconf-filter"
-) -> Invocation:
+def parse(argv: Sequence[str], read: Callable[[str], bytes] = read_file, prog: str = "dkconf-filter") -> Invocation:
     """What `argv` (without the program's name) asks for.
 
     Args:
@@ -199,9 +197,7 @@ class _Options:
     def from_file(self) -> Settings:
         strange = sorted(n for n in self.given if len(n) == 1 and n not in _WITH_CONFIG)
         if strange:
-            raise _usage(
-                self.prog, f"{', '.join('-' + n for n in strange)}: not with --config; write it into the file"
-            )
+            raise _usage(self.prog, f"{', '.join('-' + n for n in strange)}: not with --config; write it into the file")
         path = self.given["config"]
         try:
             return loads(self.text(path), name=path)
@@ -338,9 +334,7 @@ class _Options:
         except ValueError as error:
             raise self.fail(f"-S: {error}") from None
         below = "D" in given
-        return tuple(
-            KeyEntry(domain, selector, given["s"], ("domainkeys",), subdomains=below) for domain in domains
-        )
+        return tuple(KeyEntry(domain, selector, given["s"], ("domainkeys",), subdomains=below) for domain in domains)
 
     def domains(self) -> tuple[str, ...]:
         text = self.given.get("d", "")

@@ -48,6 +48,11 @@ ACTIONS = ("accept", "discard", "tempfail", "reject", "quarantine")
 DOMAINKEYS_CANONICALIZATIONS = ("simple", "nofws")
 DKIM_CANONICALIZATIONS = ("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")
 CONDITIONS = ("bad", "dns", "int", "no", "miss", "sec")
+# Fields of which a message has one at most (RFC 5322 section 3.6), and that a reader is shown or acts on.
+OVERSIGN = (
+    "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To",
+    "MIME-Version", "Content-Type", "Content-Transfer-Encoding",
+)  # fmt: skip
 
 
 class SettingsError(DkconfError):
@@ -117,7 +122,7 @@ class Settings:
     canonicalization: Canonicalization = Canonicalization()
     sign_headers: tuple[str, ...] = ()
     omit_headers: tuple[str, ...] = ()
-    oversign_headers: tuple[str, ...] = ("From",)
+    oversign_headers: tuple[str, ...] = OVERSIGN
     signature_ttl_seconds: int = 0
     identify: bool = False
 
@@ -175,7 +180,7 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
      "DKIM: header fields to sign; [] = our choice. DomainKeys signs every field."),
     ("signing", "omit", "omit_headers", FIELD_NAMES, "Header fields to leave out (-o)."),
     ("signing", "oversign", "oversign_headers", FIELD_NAMES,
-     "DKIM: named once more than they occur, so that nobody can add one."),
+     "DKIM: those that are there are named once more, so that nobody can add another."),
     ("signing", "ttl_seconds", "signature_ttl_seconds", whole(0, 10**9, " of seconds"),
      "DKIM: x= so long after t=; 0 = no x=."),
     ("signing", "identify", "identify", BOOL, "Add X-DomainKeys (-h)."),
@@ -332,9 +337,7 @@ def _read_keys(reader: _Reader, found: Any) -> tuple[KeyEntry, ...]:
         reader.known(f"{path}.", entry, tuple(_KEY_KINDS))
         before = len(reader.problems)
         values = {
-            name: reader.take(f"{path}.{name}", kind, entry[name])
-            for name, kind in _KEY_KINDS.items()
-            if name in entry
+            name: reader.take(f"{path}.{name}", kind, entry[name]) for name, kind in _KEY_KINDS.items() if name in entry
         }
         for name in ("domain", "selector", "path"):
             if name not in entry:

@@ -116,9 +116,7 @@ def one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
     return check
 
 
-def list_of(
-    item: Callable[[Any], str], *, least: int = 0, unique: bool = False
-) -> Callable[[Any], tuple[str, ...]]:
+def list_of(item: Callable[[Any], str], *, least: int = 0, unique: bool = False) -> Callable[[Any], tuple[str, ...]]:
     """A check for lists whose members pass `item`."""
 
     def check(value: Any) -> tuple[str, ...]:
@@ -214,9 +212,7 @@ def nameserver(value: Any) -> str:
         if match and not 0 < int(match[2] or match[4] or 53) < 65536:
             raise ValueError
     except ValueError:
-        raise ValueError(
-            f"{show(value)}: write an address, ADDRESS:PORT or [IPv6]:PORT, e.g. 127.0.0.1:53"
-        ) from None
+        raise ValueError(f"{show(value)}: write an address, ADDRESS:PORT or [IPv6]:PORT, e.g. 127.0.0.1:53") from None
     return text
 
 

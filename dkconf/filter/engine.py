@@ -1,0 +1,274 @@
+"""What is made once from the settings and serves every message: keys, tables and lists.
+
+An `Engine` never changes; a reload makes a new one, and a message keeps the one it began with. It opens no file
+itself: `load` is handed a function that reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dkconf.crypto.keys import KeyProblem, PrivateKey
+from dkconf.dkim.signer import DEFAULT_SIGN_HEADERS
+from dkconf.dkim.signer import Signer as DkimSigner
+from dkconf.dkim.verifier import Limits as DkimLimits
+from dkconf.domainkeys.signer import Signer as DomainKeysSigner
+from dkconf.domainkeys.verifier import Limits as DomainKeysLimits
+from dkconf.errors import DkconfError
+from dkconf.filter.config import KeyEntry, Settings, SettingsError
+from dkconf.filter.hosts import HostList
+from dkconf.filter.policy import ActionTables
+
+MIN_DKIM_BITS = 1024
+"""RFC 8301 section 3.2: signers MUST use RSA keys of at least 1024 bits."""
+GOOD_BITS = 2048
+"""RFC 8301: signers SHOULD use at least this."""
+REMEMBERED_SENDERS = 4096
+"""Sender domains whose signers are remembered; more, and the memory starts anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signers:
+    """All that signs one message."""
+
+    dkim: tuple[DkimSigner, ...] = ()
+    domainkeys: tuple[DomainKeysSigner, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.dkim or self.domainkeys)
+
+
+NONE = Signers()
+
+
+@dataclass(slots=True)
+class _Pattern:
+    """Entries whose senders or domain hold a "*", in their order."""
+
+    address: re.Pattern[bytes] | None
+    domain: re.Pattern[bytes] | None
+    entries: list[tuple[KeyEntry, PrivateKey]]
+
+    def matches(self, local: bytes, domain: bytes) -> bool:
+        if self.address is not None:
+            return self.address.fullmatch(local + b"@" + domain) is not None
+        return self.domain is not None and self.domain.fullmatch(domain) is not None
+
+
+class KeyTable:
+    """Finds the keys for a sender: of its domain, else of the nearest parent with `subdomains`, else patterns."""
+
+    __slots__ = ("_below", "_exact", "_patterns", "_remembered", "_settings")
+
+    def __init__(self, settings: Settings, keys: Mapping[str, PrivateKey]) -> None:
+        self._settings = settings
+        exact: dict[bytes, list[tuple[KeyEntry, PrivateKey]]] = {}
+        below: dict[bytes, list[tuple[KeyEntry, PrivateKey]]] = {}
+        patterns: dict[object, _Pattern] = {}
+        for entry in settings.keys:
+            pair = (entry, keys[entry.path])
+            domain = entry.domain.lower().rstrip(".").encode("ascii")
+            if entry.senders or b"*" in domain:
+                pattern = patterns.setdefault(entry.senders or domain, _Pattern(None, None, []))
+                if entry.senders:
+                    pattern.address = _compile("|".join(map(_glob, entry.senders)))
+                else:
+                    pattern.domain = _compile(_glob(entry.domain))
+                pattern.entries.append(pair)
+                continue
+            exact.setdefault(domain, []).append(pair)
+            if entry.subdomains:
+                below.setdefault(domain, []).append(pair)
+        self._exact = {domain: self._signers(pairs) for domain, pairs in exact.items()}
+        self._below = {domain: self._signers(pairs) for domain, pairs in below.items()}
+        self._patterns = tuple(patterns.values())
+        self._remembered: dict[tuple[int, bytes], Signers] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._patterns)
+
+    def find(self, local: bytes, domain: bytes) -> Signers:
+        """The signers for a sender (domain in lower case); none if no key is for it."""
+        found = self._exact.get(domain)
+        if found is not None:
+            return found
+        parent = domain
+        while self._below:
+            _, dot, parent = parent.partition(b".")
+            if not dot:
+                break
+            found = self._below.get(parent)
+            if found is not None:
+                return found
+        for number, pattern in enumerate(self._patterns):
+            if pattern.matches(local, domain):
+                return self._for_sender(number, pattern, domain)
+        return NONE
+
+    def _for_sender(self, number: int, pattern: _Pattern, domain: bytes) -> Signers:
+        """The signers of a pattern; where the entry's domain is one too, d= is the sender's own."""
+        found = self._remembered.get((number, domain))
+        if found is None:
+            if len(self._remembered) >= REMEMBERED_SENDERS:
+                self._remembered.clear()
+            name = domain.decode("ascii", "replace")
+            try:
+                found = self._signers(pattern.entries, name)
+            except DkconfError:
+                found = NONE  # the sender's domain is not one that DNS could have a key for
+            self._remembered[number, domain] = found
+        return found
+
+    def _signers(self, pairs: list[tuple[KeyEntry, PrivateKey]], sender_domain: str = "") -> Signers:
+        settings = self._settings
+        omit = {name.lower() for name in settings.omit_headers}
+        wanted = settings.sign_headers or DEFAULT_SIGN_HEADERS
+        headers = tuple(name for name in wanted if name.lower() not in omit)
+        header_canon, _, body_canon = settings.canonicalization.dkim.partition("/")
+        dkim, domainkeys = [], []
+        for entry, key in pairs:
+            domain = sender_domain if "*" in entry.domain else entry.domain.lower().rstrip(".")
+            if "dkim" in entry.schemes:
+                dkim.append(
+                    DkimSigner(
+                        domain,
+                        entry.selector,
+                        key,
+                        header_canon=header_canon,
+                        body_canon=body_canon,
+                        sign_headers=headers,
+                        oversign=settings.oversign_headers,
+                        ttl_seconds=settings.signature_ttl_seconds,
+                    )
+                )
+            if "domainkeys" in entry.schemes:
+                domainkeys.append(
+                    DomainKeysSigner(
+                        domain,
+                        entry.selector,
+                        key,
+                        canon=settings.canonicalization.domainkeys,
+                        omit=settings.omit_headers,
+                    )
+                )
+        return Signers(tuple(dkim), tuple(domainkeys))
+
+
+def _glob(pattern: str) -> str:
+    return ".*".join(map(re.escape, pattern.split("*")))
+
+
+def _compile(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode("ascii", "backslashreplace"), re.IGNORECASE | re.DOTALL)
+
+
+class Engine:
+    """The settings made ready; made by `load`."""
+
+    __slots__ = (
+        "actions",
+        "daemons",
+        "dkim_limits",
+        "domainkeys_limits",
+        "external_ignore",
+        "internal_hosts",
+        "keys",
+        "macros",
+        "notes",
+        "peers",
+        "settings",
+        "signs",
+        "verifies",
+    )
+
+    def __init__(self, settings: Settings, keys: Mapping[str, PrivateKey]) -> None:
+        """Take the private keys by the path that the settings name."""
+        self.settings = settings
+        self.keys = KeyTable(settings, keys)
+        self.actions = ActionTables(settings)
+        self.peers = HostList(settings.peers)
+        self.internal_hosts = HostList(settings.internal_hosts)
+        self.external_ignore = HostList(settings.external_ignore)
+        self.daemons = frozenset(name.lower().encode() for name in settings.daemons)
+        self.macros = tuple((name.encode(), value.lower().encode()) for name, value in settings.macros.items())
+        self.dkim_limits = DkimLimits(
+            min_rsa_bits=settings.min_key_bits,
+            max_signatures=settings.max_signatures,
+            clock_skew_seconds=settings.clock_skew_seconds,
+        )
+        self.domainkeys_limits = DomainKeysLimits(max_signatures=settings.max_signatures)
+        self.signs = "sign" in settings.roles
+        self.verifies = "verify" in settings.roles
+        self.notes = tuple(_notes(settings, keys))
+        """What an administrator should know, one line each, for the log at start and reload."""
+
+    @classmethod
+    def load(cls, settings: Settings, read_file: Callable[[str], bytes]) -> Engine:
+        """The engine for `settings`.
+
+        Args:
+            read_file: Returns a file's octets; OSError means that it cannot be read.
+
+        Raises:
+            SettingsError: With every key that cannot be used, and why.
+        """
+        keys: dict[str, PrivateKey] = {}
+        problems: list[str] = []
+        for number, entry in enumerate(settings.keys):
+            where = f"keys[{number}].path: {entry.path}"
+            try:
+                if entry.path not in keys:
+                    keys[entry.path] = PrivateKey.load_pem(_read_key(entry, read_file))
+                problems += [f"{where}: {problem}" for problem in _unfit(entry, keys[entry.path])]
+            except OSError as error:
+                problems.append(f"{where}: {error.strerror or error}")
+            except KeyProblem as error:
+                problems.append(f"{where}: {error}")
+        if problems:
+            raise SettingsError(problems)
+        try:
+            return cls(settings, keys)
+        except DkconfError as error:
+            raise SettingsError([f"keys: {error}"]) from None
+
+
+def _read_key(entry: KeyEntry, read_file: Callable[[str], bytes]) -> bytes:
+    """The key's octets; dk-filter's key lists may leave off `.pem` or `.private`."""
+    try:
+        return read_file(entry.path)
+    except FileNotFoundError:
+        if entry.senders:
+            for suffix in (".pem", ".private"):
+                try:
+                    return read_file(entry.path + suffix)
+                except FileNotFoundError:
+                    continue
+        raise
+
+
+def _unfit(entry: KeyEntry, key: PrivateKey) -> Iterator[str]:
+    """Why this key cannot sign what the entry wants."""
+    if "domainkeys" in entry.schemes and key.algorithm != "rsa":
+        yield f"a key for DomainKeys must be RSA, this one is {key.algorithm}"
+    if "dkim" in entry.schemes and key.algorithm == "rsa" and key.bits < MIN_DKIM_BITS:
+        yield f"a key for DKIM must have {MIN_DKIM_BITS} bits at least, this one has {key.bits}"
+
+
+def _notes(settings: Settings, keys: Mapping[str, PrivateKey]) -> Iterator[str]:
+    for path, key in keys.items():
+        if key.algorithm == "rsa" and key.bits < GOOD_BITS:
+            yield f"{path}: an RSA key of {key.bits} bits; {GOOD_BITS} are recommended"
+    dkim: dict[str, set[str]] = {}
+    for entry in settings.keys:
+        if "dkim" in entry.schemes:
+            dkim.setdefault(entry.domain.lower(), set()).add(keys[entry.path].algorithm)
+    for domain, algorithms in dkim.items():
+        if algorithms == {"ed25519"}:
+            yield f"{domain}: signed by Ed25519 alone, which many verifiers do not know; add an RSA key"
+    if settings.keys and "sign" not in settings.roles:
+        yield "keys are configured, but roles do not name sign: nothing is signed"
+    domainkeys = any("domainkeys" in entry.schemes for entry in settings.keys)
+    if domainkeys and settings.canonicalization.domainkeys == "simple":
+        yield "DomainKeys simple breaks where the MTA refolds a header field; nofws is recommended"

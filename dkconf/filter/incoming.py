@@ -1,0 +1,203 @@
+"""Verifying one message: which names to ask for, and what the answers come to.
+
+Pure: header fields in, names to look up out, the body fed to `updates`, answers in, `Outcome` out. The milter
+session and `dkconf mail verify` both use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dkconf.dkim import verifier as dkim
+from dkconf.dkim.canonical import BodyHashes
+from dkconf.domainkeys import policyrecord
+from dkconf.domainkeys import verifier as domainkeys
+from dkconf.domainkeys.causes import Cause
+from dkconf.domainkeys.policyrecord import PolicyRecord
+from dkconf.filter.policy import ActionTables, Finding, dkim_finding
+from dkconf.mail.address import Sender, find_sender, sender_address
+from dkconf.mail.header import HeaderField
+from dkconf.mail.lookup import TxtAnswer
+from dkconf.mail.verdict import Verdict
+
+NOT_THE_SENDER = Cause.NOT_THE_SENDER.reason
+"""Signatures of others alone leave a message unsigned (RFC 4870 section 3.7.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of all signatures of a message."""
+
+    dkim: tuple[Verdict, ...]
+    domainkeys: tuple[Verdict, ...]
+    findings: tuple[Finding, ...]
+    """One per scheme that was looked at."""
+    sender: Sender | None
+    sender_fault: str
+    """Why there is no sender; "" if there is one."""
+    decisive: Verdict | None = None
+    """The DomainKeys signature that counts: the top-most that fits the sender, else the top-most."""
+    policy: PolicyRecord | None = None
+    """The sender domain's DomainKeys policy; None = not asked for, not there, or not readable."""
+    policy_fault: str = ""
+    schemes: tuple[str, ...] = ("dkim", "domainkeys")
+
+    def passed(self, scheme: str) -> bool:
+        """Whether a signature of this scheme holds."""
+        return any(not verdict.condition for verdict in getattr(self, scheme))
+
+
+class Verification:
+    """One message being verified."""
+
+    __slots__ = (
+        "_author",
+        "_dkim",
+        "_domainkeys",
+        "_policy_name",
+        "_schemes",
+        "_tables",
+        "hash_keys",
+        "queries",
+        "sender",
+        "sender_fault",
+        "updates",
+    )
+
+    def __init__(
+        self,
+        fields: Sequence[HeaderField],
+        tables: ActionTables,
+        *,
+        now: int,
+        sender: tuple[Sender | None, str] | None = None,
+        schemes: Sequence[str] = ("dkim", "domainkeys"),
+        dkim_limits: dkim.Limits = dkim.DEFAULT_LIMITS,
+        domainkeys_limits: domainkeys.Limits = domainkeys.DEFAULT_LIMITS,
+    ) -> None:
+        """Begin.
+
+        Args:
+            fields: All header fields of the message, top to bottom.
+            now: Seconds since 1970.
+            sender: What `find_sender` says, where the caller knows already.
+        """
+        self._tables, self._schemes = tables, tuple(schemes)
+        self.sender, self.sender_fault = sender or find_sender(fields)
+        self._author = _author_domains(self.sender, fields)
+        self._dkim = dkim.begin(fields, now, dkim_limits) if "dkim" in schemes else []
+        self._domainkeys = domainkeys.begin(fields, domainkeys_limits) if "domainkeys" in schemes else []
+        self._policy_name = policyrecord.query_name(self.sender.domain) if self.sender else b""
+        names = [job.query_name for job in self._dkim if job.query_name]
+        names += [job.query_name for job in self._domainkeys if job.query_name]
+        if not self._dkim and not self._domainkeys and "domainkeys" in schemes and self._policy_name:
+            # Nothing is signed: the policy will be needed. Else only a failure asks for it, at the end.
+            names.append(self._policy_name)
+        self.queries: tuple[bytes, ...] = tuple(dict.fromkeys(names))
+        """TXT names to look up while the body arrives."""
+        self.hash_keys = [job.hash_key for job in self._dkim if job.hash_key is not None]
+        """The body hashes that `finish` will ask for."""
+        self.updates = [job.update for job in self._domainkeys if job.query_name]
+        """Functions that take each piece of the body beside them."""
+
+    def finish(self, answers: Mapping[bytes, TxtAnswer], hashes: BodyHashes) -> Outcome | tuple[bytes, ...]:
+        """The outcome; or the names that must be looked up first (call again with all answers)."""
+        dkim_verdicts = tuple(
+            job.finish(answers.get(job.query_name or b""), hashes[job.hash_key] if job.hash_key else None)
+            for job in self._dkim
+        )
+        domainkeys_verdicts = tuple(job.finish(answers.get(job.query_name or b"")) for job in self._domainkeys)
+        dkim_verdicts, findings = self._dkim_findings(dkim_verdicts)
+        policy, fault, decisive = None, "", None
+        if "domainkeys" in self._schemes:
+            for job, verdict in zip(self._domainkeys, domainkeys_verdicts, strict=True):
+                if job.decides:
+                    decisive = verdict
+            dkim_passed = any(not verdict.condition for verdict in dkim_verdicts)
+            if self._wants_policy(decisive, dkim_passed):
+                answer = answers.get(self._policy_name)
+                if answer is None:
+                    return (self._policy_name,)
+                policy, fault = _policy(answer)
+            findings.append(self._domainkeys_finding(decisive, policy, fault))
+        return Outcome(
+            dkim_verdicts,
+            domainkeys_verdicts,
+            tuple(findings),
+            self.sender,
+            self.sender_fault,
+            decisive,
+            policy,
+            fault,
+            self._schemes,
+        )
+
+    def _dkim_findings(self, verdicts: tuple[Verdict, ...]) -> tuple[tuple[Verdict, ...], list[Finding]]:
+        if "dkim" not in self._schemes:
+            return verdicts, []
+        if self.sender is None and "From field" in self.sender_fault:
+            # A signature says nothing about a message that has no From, or two of which a reader sees one.
+            verdicts = tuple(
+                v if v.condition else replace(v, result="policy", reason=self.sender_fault, condition="bad")
+                for v in verdicts
+            )
+        finding = dkim_finding(verdicts, self._author)
+        if finding.condition == "no" and self.sender is None and not finding.reason:
+            finding = replace(finding, reason=self.sender_fault)
+        return verdicts, [finding]
+
+    def _wants_policy(self, decisive: Verdict | None, dkim_passed: bool) -> bool:
+        """The record is asked for only where the message is unsigned or its signature fails (section 3.6).
+
+        Deliberate: also not where a DKIM signature passed and there is no other: then nothing depends on it.
+        """
+        if not self._policy_name:
+            return False
+        return not dkim_passed if decisive is None else bool(decisive.condition)
+
+    def _domainkeys_finding(self, decisive: Verdict | None, policy: PolicyRecord | None, fault: str) -> Finding:
+        testing = policy is not None and policy.testing
+        if decisive is not None and decisive.reason != NOT_THE_SENDER:
+            condition = decisive.condition
+            if condition and (decisive.testing or testing):
+                # RFC 4870 section 3.6 and 3.2.3, t=y: unverified mail is handled like verified mail.
+                condition = ""
+            return Finding("domainkeys", condition, decisive.reason, decisive.domain, decisive.selector)
+        domain = self.sender.domain.decode("ascii", "replace") if self.sender else ""
+        if testing:
+            return Finding("domainkeys", "", "policy is in test mode", domain)
+        if policy is not None and policy.signs_all:
+            return Finding("domainkeys", "miss", "policy o=-: all mail is signed", domain)
+        if fault.startswith("policy lookup") and self._tables.differ("domainkeys", "no", "miss"):
+            # The answer would have decided, so the message may have to wait for it.
+            return Finding("domainkeys", "dns", fault, domain)
+        return Finding("domainkeys", "no", self.sender_fault or (decisive.reason if decisive else ""), domain)
+
+
+def _author_domains(sender: Sender | None, fields: Sequence[HeaderField]) -> tuple[str, ...]:
+    """The domains of From and of the sender, as far as they can be read."""
+    if sender is None:
+        return ()
+    domains = [sender.domain]
+    if sender.header != "from":
+        value = next(field.value for field in fields if field.lower == b"from")
+        found = sender_address(value)
+        if found:
+            domains.insert(0, found[1])
+    return tuple(domain.decode("ascii", "replace") for domain in domains)
+
+
+def _policy(answer: TxtAnswer) -> tuple[PolicyRecord | None, str]:
+    """The record of an answer, and what is wrong with it."""
+    if answer.status == "failed":
+        return None, f"policy lookup failed: {answer.reason}"
+    if answer.status == "absent":
+        return None, ""
+    faults = []
+    for octets in answer.strings:
+        try:
+            return policyrecord.parse(octets), ""
+        except policyrecord.PolicyRecordError as error:
+            faults.append(error.reason)
+    return None, faults[0] if faults else ""

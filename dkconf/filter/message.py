@@ -1,0 +1,245 @@
+"""One message on its way through the filter: what it is (ours to sign, or to verify), and what it comes to.
+
+Sign if the sender's domain has a key and the origin is ours; only an existing DomainKey-Signature stops
+DomainKeys signing, and such a message is verified (RFC 4870 section 3.5.2), while DKIM still signs. Everything
+else is verified. A role that is switched off leaves its messages alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from dkconf.dkim.canonical import BodyHashes
+from dkconf.filter.config import SCHEMES
+from dkconf.filter.engine import NONE, Engine, Signers
+from dkconf.filter.incoming import Outcome, Verification
+from dkconf.filter.outgoing import LineWatch, Signing, long_field
+from dkconf.filter.policy import ACCEPT, Decision, Finding
+from dkconf.mail.address import Sender, find_sender, sender_address
+from dkconf.mail.authres import claims
+from dkconf.mail.header import HeaderField
+from dkconf.mail.lookup import TxtAnswer
+
+AUTHRES: Final = b"authentication-results"
+STATUS: Final = b"domainkey-status"
+EXISTING: Final = b"domainkey-signature"
+
+
+class Result(NamedTuple):
+    """What a message comes to."""
+
+    decision: Decision
+    outcome: Outcome | None
+    """None if nothing was verified."""
+    signatures: list[HeaderField]
+    """In the order in which they are inserted."""
+
+
+class Message:
+    """The state of one message; made at MAIL, gone after its final reply."""
+
+    __slots__ = (
+        "_authres_seen",
+        "_octets",
+        "_status_seen",
+        "_updates",
+        "attempted",
+        "authserv_id",
+        "engine",
+        "failure",
+        "fields",
+        "hashes",
+        "lines",
+        "note",
+        "oversize",
+        "queue_id",
+        "removals",
+        "signing",
+        "verification",
+    )
+
+    def __init__(self, engine: Engine, authserv_id: str) -> None:
+        self.engine = engine
+        self.authserv_id = authserv_id
+        self.queue_id = ""
+        self.fields: list[HeaderField] = []
+        self.oversize = ""
+        """Which limit the header broke."""
+        self.failure: BaseException | None = None
+        """A fault of ours, met before the reply to it is due."""
+        self.attempted = ""
+        """A domain of ours that a host which is not ours wrote as its sender."""
+        self.note = ""
+        """Why the message is left alone."""
+        self.removals: list[tuple[int, bytes]] = []
+        """Fields to be deleted: (occurrence, counted from 1; name)."""
+        self.signing: Signing | None = None
+        self.verification: Verification | None = None
+        self.hashes: BodyHashes | None = None
+        self.lines: LineWatch | None = None
+        self._updates: tuple[Callable[[bytes | memoryview], None], ...] = ()
+        self._octets = self._authres_seen = self._status_seen = 0
+
+    def add(self, field: HeaderField) -> None:
+        """Take the next header field; beyond the limits nothing is kept."""
+        settings = self.engine.settings
+        lower = field.lower
+        if lower == AUTHRES:
+            # Counted even when the header is too large, so that no amount of header hides a forged result.
+            self._authres_seen += 1
+            if len(self.removals) < settings.header_fields and claims(field.value, self.authserv_id):
+                self.removals.append((self._authres_seen, b"Authentication-Results"))
+        elif lower == STATUS and settings.domainkey_status:
+            self._status_seen += 1
+            if len(self.removals) < settings.header_fields:
+                self.removals.append((self._status_seen, b"DomainKey-Status"))
+        if self.oversize:
+            return
+        self._octets += len(field.name) + len(field.value) + 3
+        if self._octets > settings.header_octets:
+            self.oversize = f"over {settings.header_octets} octets of header"
+        elif len(self.fields) >= settings.header_fields:
+            self.oversize = f"over {settings.header_fields} header fields"
+        else:
+            self.fields.append(field)
+            return
+        self.fields.clear()
+
+    # --- end of headers
+
+    def decide(self, origin: Callable[[], bool], removes: bool, now: int) -> None:
+        """Decide what is to be done, and begin it.
+
+        Args:
+            origin: Says whether the message comes from one of ours.
+            removes: Whether `removals` will be carried out, so that no signature may cover those fields.
+            now: Seconds since 1970.
+        """
+        if self.oversize:
+            return
+        engine, fields = self.engine, self.fields
+        signed = any(field.lower == EXISTING for field in fields)
+        sender, fault = find_sender(fields)
+        signers, ours = self._signers(sender, fault, origin, signed)
+        if ours and not engine.signs:
+            self.note, signers = "the role sign is off", NONE
+        elif signers:
+            self.signing = Signing(signers, self._leaving() if removes else fields)
+            self.lines = LineWatch()
+        schemes = self._schemes(signers, ours, signed)
+        if schemes and not engine.verifies:
+            self.note = "" if signers else self.note or "the role verify is off"
+        elif schemes:
+            self.verification = Verification(
+                fields,
+                engine.actions,
+                now=now,
+                sender=(sender, fault),
+                schemes=schemes,
+                dkim_limits=engine.dkim_limits,
+                domainkeys_limits=engine.domainkeys_limits,
+            )
+        self._begin_body()
+
+    def _signers(
+        self, sender: Sender | None, fault: str, origin: Callable[[], bool], signed: bool
+    ) -> tuple[Signers, bool]:
+        """What would sign the message, and whether it is ours: a domain with a key, from an origin of ours."""
+        keys = self.engine.keys
+        if not keys:
+            return NONE, False
+        if sender is None:
+            # RFC 4870 section 3.5.1: without exactly one usable From (and Sender) a message MUST NOT be signed.
+            self.note = fault
+            return NONE, False
+        found = keys.find(sender.local, sender.domain)
+        author = self._author(sender)
+        if author is not None:
+            # Deliberate: DKIM signs for the author where there is a key, since DMARC compares d= with From;
+            # DomainKeys signs for the sender (RFC 4870 section 3.1).
+            found = Signers(keys.find(*author).dkim or found.dkim, found.domainkeys)
+        if not found:
+            return NONE, False
+        if not origin():
+            self.attempted = sender.domain.decode("ascii", "backslashreplace")
+            return NONE, False
+        return (Signers(found.dkim, ()) if signed else found), True
+
+    def _author(self, sender: Sender) -> tuple[bytes, bytes] | None:
+        """The address in From where Sender is somebody else."""
+        if sender.header == "from":
+            return None
+        return sender_address(next(field.value for field in self.fields if field.lower == b"from"))
+
+    def _schemes(self, signers: Signers, ours: bool, signed: bool) -> tuple[str, ...]:
+        """What is to be verified."""
+        schemes = self.engine.settings.verify_schemes
+        if not ours:
+            return schemes
+        if not signed:
+            return ()
+        # An own message that has a DomainKeys signature: DKIM is ours to make, not to judge, if we make it.
+        return tuple(s for s in schemes if s == "domainkeys" or not signers.dkim)
+
+    def _leaving(self) -> list[HeaderField]:
+        """The fields as they leave, without those to be deleted."""
+        if not self.removals:
+            return self.fields
+        gone = set(self.removals)
+        seen = {AUTHRES: 0, STATUS: 0}
+        names = {AUTHRES: b"Authentication-Results", STATUS: b"DomainKey-Status"}
+        out = []
+        for field in self.fields:
+            if field.lower in seen:
+                seen[field.lower] += 1
+                if (seen[field.lower], names[field.lower]) in gone:
+                    continue
+            out.append(field)
+        return out
+
+    def _begin_body(self) -> None:
+        signing, verification = self.signing, self.verification
+        keys = [*(signing.hash_keys if signing else ()), *(verification.hash_keys if verification else ())]
+        updates = [*(signing.updates if signing else ()), *(verification.updates if verification else ())]
+        self.hashes = BodyHashes(keys)
+        if keys:
+            updates.append(self.hashes.update)
+        if self.lines is not None:
+            updates.append(self.lines.update)
+        self._updates = tuple(updates)
+
+    # --- body and end
+
+    def feed(self, chunk: bytes | memoryview) -> None:
+        """Take a piece of the body."""
+        for update in self._updates:
+            update(chunk)
+
+    def finish(self, answers: Mapping[bytes, TxtAnswer], now: int) -> Result | tuple[bytes, ...]:
+        """The result; or the names that must be looked up first (call again with all answers)."""
+        engine = self.engine
+        if self.oversize:
+            findings = [Finding(scheme, "sec", self.oversize) for scheme in SCHEMES]
+            return Result(engine.actions.decide(findings), None, [])
+        hashes = self.hashes
+        assert hashes is not None  # `decide` made it
+        outcome, decision = None, ACCEPT
+        if self.verification is not None:
+            found = self.verification.finish(answers, hashes)
+            if not isinstance(found, Outcome):
+                return found
+            outcome = found
+            decision = engine.actions.decide(outcome.findings, outcome.passed("dkim"))
+        signatures = self.signing.finish(hashes, now) if self.signing is not None else []
+        return Result(decision, outcome, signatures)
+
+    def warning(self) -> str:
+        """What may break the signatures just made, or ""."""
+        if self.lines is not None and self.lines.found:
+            return "a body line of over 998 octets: the next MTA may break it, and the signature"
+        if self.signing is not None:
+            name = long_field(self.fields)
+            if name:
+                return f"a line of over 998 octets in {name}: the next MTA may break it, and the signature"
+        return ""

@@ -1,0 +1,123 @@
+"""What is written about an outcome: Authentication-Results, DomainKey-Status, and the words for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dkconf.domainkeys.causes import Cause
+from dkconf.filter.incoming import Outcome
+from dkconf.mail.authres import ResInfo, format_authres, signature_prefixes
+from dkconf.mail.verdict import Verdict
+
+SHOWN = 15
+"""Signatures per scheme that are written out one by one; a message may have a thousand."""
+
+
+def authentication_results(authserv_id: str, outcome: Outcome) -> bytes:
+    """The value of the field, leading blank included, folds as LF + TAB."""
+    dkim, domainkeys = outcome.dkim[:SHOWN], outcome.domainkeys[:SHOWN]
+    # RFC 6008: header.b tells several signatures apart.
+    prefixes = signature_prefixes([v.signature for v in dkim]) if len(dkim) > 1 else [""]
+    results = [_dkim_info(verdict, prefix) for verdict, prefix in zip(dkim, prefixes, strict=bool(dkim))]
+    results += _more("dkim", outcome.dkim)
+    if "dkim" in outcome.schemes and not dkim:
+        results.append(ResInfo("dkim", "none"))
+    results += [_domainkeys_info(verdict) for verdict in domainkeys]
+    results += _more("domainkeys", outcome.domainkeys)
+    if "domainkeys" in outcome.schemes and not domainkeys:
+        results.append(_unsigned_info(outcome))
+    return format_authres(authserv_id, results)
+
+
+def _more(method: str, verdicts: Sequence[Verdict]) -> list[ResInfo]:
+    more = len(verdicts) - SHOWN
+    return [ResInfo(method, "policy", f"{more} more signatures")] if more > 0 else []
+
+
+def _reason(verdict: Verdict) -> str:
+    if verdict.testing and verdict.condition:
+        return f"{verdict.reason}, test mode"
+    return verdict.reason
+
+
+def _dkim_info(verdict: Verdict, prefix: str) -> ResInfo:
+    """One signature, with the properties of RFC 8601 section 2.7.1."""
+    properties = (
+        ("header.d", verdict.domain),
+        ("header.i", verdict.identity if verdict.identity != "@" + verdict.domain else ""),
+        ("header.s", verdict.selector),
+        ("header.a", verdict.algorithm),
+        ("header.b", prefix),
+    )
+    return ResInfo("dkim", verdict.result, _reason(verdict), properties=properties)
+
+
+def _domainkeys_info(verdict: Verdict) -> ResInfo:
+    properties = (("header.d", verdict.domain), (verdict.identity_property, verdict.identity))
+    return ResInfo("domainkeys", verdict.result, _reason(verdict), properties=properties)
+
+
+def _unsigned_info(outcome: Outcome) -> ResInfo:
+    """dk-filter reports an unsigned message as neutral where the policy says that all mail is signed."""
+    sender = outcome.sender
+    properties = ((f"header.{sender.header}", sender.address),) if sender else ()
+    if outcome.policy is not None and outcome.policy.signs_all:
+        reason = "no signature, though policy says o=-"
+        if outcome.policy.testing:
+            reason += ", test mode"
+        return ResInfo("domainkeys", "neutral", reason, properties=properties)
+    return ResInfo("domainkeys", "none", properties=properties)
+
+
+# RFC 4870 section 3.8. The reasons are those of the verifier; what is not here follows the result.
+_STATUS_BY_REASON = {Cause.NO_KEY.reason: "no key", Cause.KEY_REVOKED.reason: "revoked"}
+_STATUS_BY_RESULT = {
+    "pass": "good",
+    "fail": "bad",
+    "policy": "bad",
+    "neutral": "bad format",
+    "permerror": "bad format",
+}
+
+
+def domainkey_status(outcome: Outcome) -> bytes:
+    """The value of DomainKey-Status, or b"" where there is no word for it (a lookup failed)."""
+    decisive = outcome.decisive
+    if decisive is None:
+        signs_all = outcome.policy is not None and outcome.policy.signs_all
+        word = "no signature" if signs_all else "non-participant"
+    else:
+        word = _STATUS_BY_REASON.get(decisive.reason) or _STATUS_BY_RESULT.get(decisive.result, "")
+    return b" " + word.encode("ascii") if word else b""
+
+
+def printable(text: str) -> str:
+    """`text` with everything but printable ASCII escaped, so that a log line stays one line."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text)
+
+
+def log_words(outcome: Outcome) -> str:
+    """Every signature's result: `dkim=fail d=example.com s=jan (body hash did not verify); domainkeys=none`."""
+    words = [_verdict_words(verdict) for verdict in (*outcome.dkim[:SHOWN], *outcome.domainkeys[:SHOWN])]
+    hidden = max(0, len(outcome.dkim) - SHOWN) + max(0, len(outcome.domainkeys) - SHOWN)
+    if hidden:
+        words.append(f"{hidden} more signatures")
+    words += [f"{scheme}=none" for scheme in outcome.schemes if not getattr(outcome, scheme)]
+    if outcome.sender is None:
+        words.append(outcome.sender_fault)
+    if outcome.policy_fault:
+        words.append(printable(outcome.policy_fault))
+    return "; ".join(words)
+
+
+def _verdict_words(verdict: Verdict) -> str:
+    text = f"{verdict.scheme}={verdict.result}"
+    if verdict.domain:
+        text += f" d={printable(verdict.domain)}"
+    if verdict.selector:
+        text += f" s={printable(verdict.selector)}"
+    if verdict.reason:
+        text += f" ({printable(_reason(verdict))})"
+    return text
