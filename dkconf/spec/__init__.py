@@ -25,6 +25,6 @@ __all__ = [
 
 def schema() -> dict[str, object]:
     """Return the JSON Schema (draft 2020-12) of an inventory file."""
-    from .schema import schema as make
+    from .json_schema import schema as make
 
     return make()

@@ -107,9 +107,7 @@ def _nearest(token: str) -> str:
                 break
     key, action = key.strip(), action.strip()
     keys = difflib.get_close_matches(key, _FULL_KEYS, 1, 0.5)
-    actions = (
-        [action] if action in _FULL_ACTIONS else difflib.get_close_matches(action, _FULL_ACTIONS, 1, 0.5)
-    )
+    actions = [action] if action in _FULL_ACTIONS else difflib.get_close_matches(action, _FULL_ACTIONS, 1, 0.5)
     if not keys:
         return "one of bad, dns, int, no, miss, sec, then = and a, d, r or t"
     return f"{keys[0]}={actions[0] if actions else 'a'}"

@@ -13,9 +13,7 @@ from . import model as m
 DAY = 86400
 
 KINDS: dict[tuple[type, str], k.Kind] = {
-    (m.Selector, "bits"): k.number(
-        1024, 4096, "RSA keys have 1024 to 4096 bits; 2048 is right", below="KEY002"
-    ),
+    (m.Selector, "bits"): k.number(1024, 4096, "RSA keys have 1024 to 4096 bits; 2048 is right", below="KEY002"),
     (m.Selector, "note"): k.NOTE,
     (m.DomainKeysPolicy, "report"): k.ADDRESS,
     (m.DomainKeysPolicy, "note"): k.NOTE,

@@ -6,6 +6,7 @@ A finding names a rule (`rules.py` says more about it), a path of keys, and a pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -61,9 +62,7 @@ class InventoryInvalid(errors.InventoryInvalid):
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings in file order, equal ones once."""
-    return tuple(
-        sorted(dict.fromkeys(findings), key=lambda f: (f.file, f.line, f.column, f.rule, f.path, f.message))
-    )
+    return tuple(sorted(dict.fromkeys(findings), key=lambda f: (f.file, f.line, f.column, f.rule, f.path, f.message)))
 
 
 def quote(text: str, limit: int = 60) -> str:
@@ -80,11 +79,13 @@ def quote(text: str, limit: int = 60) -> str:
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + '"'
 
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}")
+
+
 def looks_like_key(text: str) -> bool:
     """Tell whether a text may hold a part of a private key: a PEM marker, or a long run of base64."""
     if "PRIVATE KEY" in text:
         return True
     return any(
-        len(w) >= 48 and w.replace("+", "").replace("/", "").rstrip("=").isalnum() and not w.isalpha()
-        for w in text.split()
+        not run.islower() and not run.isupper() and any(c.isdigit() for c in run) for run in _BASE64.findall(text)
     )

@@ -51,9 +51,7 @@ def comments(source: Source) -> Iterator[Ignore]:
                 yield Ignore(rule, match[2].strip(), number, line.index("#", match.start()), target)
 
 
-def apply(
-    findings: Sequence[Finding], source: Source, scopes: Collection[str]
-) -> tuple[tuple[Finding, ...], int]:
+def apply(findings: Sequence[Finding], source: Source, scopes: Collection[str]) -> tuple[tuple[Finding, ...], int]:
     """Return the findings that remain, with those about the comments themselves, and how many were silenced.
 
     Args:
@@ -86,9 +84,7 @@ def apply(
         rule = RULES.get(ignore.rule)
         if rule is None:
             if "inventory" in scopes:
-                about.add(
-                    "IGN003", place, (), f"there is no rule {quote(ignore.rule)}", "see `dkconf explain-rule`"
-                )
+                about.add("IGN003", place, (), f"there is no rule {quote(ignore.rule)}", "see `dkconf explain-rule`")
         elif rule.scope not in scopes:
             continue
         elif ignore in used:
@@ -98,14 +94,10 @@ def apply(
                     place,
                     (),
                     f"no reason is given for ignoring {rule.id}",
-                    f"write # dkconf: ignore={rule.id} and why",
+                    "write it after the ID",
                 )
         elif rule.severity == "error":
-            about.add(
-                "IGN003", place, (), f"{rule.id} is an error and cannot be ignored", "mend what it says"
-            )
+            about.add("IGN003", place, (), f"{rule.id} is an error and cannot be ignored", "mend what it says")
         else:
-            about.add(
-                "IGN001", place, (), f"ignoring {rule.id} silences nothing here", "take the comment out"
-            )
+            about.add("IGN001", place, (), f"ignoring {rule.id} silences nothing here", "take the comment out")
     return in_order((*kept, *about.findings)), silenced

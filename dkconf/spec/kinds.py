@@ -135,9 +135,7 @@ def _a_label_advice(text: str) -> str:
 def _domain(text: str) -> str:
     _dns_name(text, "domain")
     if text != text.lower():
-        raise Wrong(
-            f"{quote(text)} has capital letters", right=f"write {text.lower()}; DNS does not tell them apart"
-        )
+        raise Wrong(f"{quote(text)} has capital letters", right=f"write {text.lower()}; DNS does not tell them apart")
     if "." not in text:
         raise Wrong(f"{quote(text)} has no dot", right="write the whole domain name, e.g. example.com")
     return text
@@ -157,9 +155,7 @@ _NAME_SCHEMA = {
 }
 DOMAIN = Kind(_domain, "write a domain name, e.g. example.com", _NAME_SCHEMA)
 HOST = Kind(_host, "write the host's name, e.g. mx1.example.com", _NAME_SCHEMA)
-SELECTOR = Kind(
-    lambda text: _dns_name(text, "selector"), 'use letters, digits and "-", e.g. s2026a', _NAME_SCHEMA
-)
+SELECTOR = Kind(lambda text: _dns_name(text, "selector"), 'use letters, digits and "-", e.g. s2026a', _NAME_SCHEMA)
 
 
 def m4_word(text: str) -> str:
@@ -205,9 +201,7 @@ HEADER = pattern(
     "write a header field's name without the colon, e.g. Subject",
     "is not a header field name",
 )
-DAEMON = pattern(
-    r"[A-Za-z0-9_.-]{1,64}", "write the Name= of a DaemonPortOptions, e.g. MSA", "is not a daemon name"
-)
+DAEMON = pattern(r"[A-Za-z0-9_.-]{1,64}", "write the Name= of a DaemonPortOptions, e.g. MSA", "is not a daemon name")
 MACRO = pattern(
     r"[A-Za-z_][A-Za-z0-9_]{0,40}",
     "write the macro's name without braces, e.g. auth_type",
@@ -286,9 +280,7 @@ def socket(text: str) -> str:
         if text.startswith("/"):
             raise Wrong(f"{quote(text)} names no scheme", right=f"write {quote('local:' + text)}")
         if text.isdigit():
-            raise Wrong(
-                f"{quote(text)} names no host", right=f"write inet:PORT@HOST, e.g. inet:{text}@localhost"
-            )
+            raise Wrong(f"{quote(text)} names no host", right=f"write inet:PORT@HOST, e.g. inet:{text}@localhost")
         raise Wrong(f"{quote(text)} is not a socket")
     if scheme in ("local", "unix"):
         if not rest.startswith("/"):
@@ -336,9 +328,7 @@ def _ip(text: str, shown: str) -> Any:
         raise Wrong(f"{quote(shown)} is not an IP address", right="write e.g. 127.0.0.1 or ::1") from None
 
 
-SOCKET = Kind(
-    socket, _SOCKET_RIGHT, {"type": "string", "pattern": r"^((inet6?:\d{1,5}@\S+)|((local|unix):/\S+))$"}
-)
+SOCKET = Kind(socket, _SOCKET_RIGHT, {"type": "string", "pattern": r"^((inet6?:\d{1,5}@\S+)|((local|unix):/\S+))$"})
 
 
 def _metrics(text: str) -> str:
@@ -347,9 +337,7 @@ def _metrics(text: str) -> str:
     socket(text)
     host = text.partition("@")[2]
     if host and host.strip("[]") not in ("127.0.0.1", "::1", "localhost"):
-        raise Wrong(
-            f"{quote(text)} is reachable from outside", right="write inet:PORT@127.0.0.1 or local:/PATH"
-        )
+        raise Wrong(f"{quote(text)} is reachable from outside", right="write inet:PORT@127.0.0.1 or local:/PATH")
     return text
 
 
@@ -392,9 +380,7 @@ NAMESERVER = Kind(_nameserver, "write ADDRESS, ADDRESS:PORT or [IPv6]:PORT")
 
 
 def _stage_macros(text: str) -> str:
-    if not re.fullmatch(
-        r"(\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z_])(, *(\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z_]))*", text
-    ):
+    if not re.fullmatch(r"(\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z_])(, *(\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Za-z_]))*", text):
         raise Wrong(f"{quote(text)} is not a list of macros", "INV005" if _breaks_out(text) else "INV003")
     return text
 
@@ -414,9 +400,7 @@ def number(low: int, high: int, right: str = "", below: str = "INV003") -> Kind:
             raise Wrong(f"{quote(text)} is not a whole number")
         value = int(text)
         if not low <= value <= high:
-            raise Wrong(
-                f"{value} is too {'small' if value < low else 'large'}", below if value < low else "INV003"
-            )
+            raise Wrong(f"{value} is too {'small' if value < low else 'large'}", below if value < low else "INV003")
         return value
 
     return Kind(parse, right, {"type": "integer", "minimum": low, "maximum": high}, plain_number=True)

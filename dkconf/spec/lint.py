@@ -248,9 +248,7 @@ def signers_of_hosts(checker: Checker, inventory: Inventory) -> None:
                            inventory.domains[domain_name], by_scheme)  # fmt: skip
 
 
-def _judge_signers(
-    checker: Checker, path: Path, name: str, domain: Domain, by_scheme: dict[str, list[str]]
-) -> None:
+def _judge_signers(checker: Checker, path: Path, name: str, domain: Domain, by_scheme: dict[str, list[str]]) -> None:
     lacking = [scheme for scheme in domain.sign if not by_scheme[scheme]]
     strict = domain.domainkeys_policy is not None and domain.domainkeys_policy.signs == "all"
     if strict and ("domainkeys" in lacking or "domainkeys" not in domain.sign):
@@ -323,8 +321,10 @@ def domains_in_use(checker: Checker, inventory: Inventory) -> None:
         if domain.ttl > DAY:
             checker.at_value("DOM003", ("domains", name, "ttl"), f"a TTL of {short_duration(domain.ttl)} makes every "
                              "change as slow as that", "write 1h, or 1d at most")  # fmt: skip
-        if domain.domainkeys_policy is not None and "domainkeys" not in domain.sign and (
-            domain.domainkeys_policy.signs != "all" or name not in served
+        if (
+            domain.domainkeys_policy is not None
+            and "domainkeys" not in domain.sign
+            and (domain.domainkeys_policy.signs != "all" or name not in served)
         ):
             checker.at_key("DNS008", ("domains", name, "domainkeys_policy"),
                            f"{quote(name)} has a DomainKeys policy and does not sign with DomainKeys",

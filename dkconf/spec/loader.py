@@ -13,7 +13,7 @@ from . import ignores, lint, references
 from .findings import Finding, InventoryInvalid, in_order
 from .model import Inventory
 from .reader import read_inventory
-from .source import MAX_FILE_OCTETS, Node, Source, decode, parse
+from .source import MAX_FILE_OCTETS, Node, Place, Source, decode, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _load(octets: bytes, file: str) -> Loaded:
             inventory = _complete(inventory)
             lint.check(source, root, inventory)
     elif root is None and not source.findings:
-        source.add("YAML006", None, (), "the file holds no document", "start with `dkconf init DIR`")
+        source.add("YAML006", Place(0, 0), (), "the file holds no document", "start with `dkconf init DIR`")
     findings, silenced = ignores.apply(in_order(source.findings), source, {"inventory"})
     if any(f.severity == "error" for f in findings) or inventory is None:
         raise InventoryInvalid(findings)

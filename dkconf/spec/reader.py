@@ -1,7 +1,7 @@
 """From nodes to the model's dataclasses, by a reader that is derived from their types.
 
 One reader function is made per type, once: a dataclass becomes a table of its fields, a tuple a list, a
-Literal a choice. So the model is written once, and `schema.py` walks the same types. Every problem becomes
+Literal a choice. So the model is written once, and `json_schema.py` walks the same types. Every problem becomes
 a finding at the node's place; the value read is then of no use, and `load` raises in the end.
 
 Why not pydantic: its import alone is 8 times `python -c pass`, it knows no line and column, and it would
@@ -139,12 +139,8 @@ def read_bool(reading: Reading, node: Node, where: Where, default: Node | None) 
         return None
     if scalar.plain and scalar.text in BOOLS:
         return BOOLS[scalar.text]
-    word = OLD_BOOLS.get(
-        scalar.text.lower(), scalar.text.lower() if scalar.text.lower() in BOOLS else "true or false"
-    )
-    reading.say(
-        "INV002", node, where, f"{quote(scalar.text)} is text in YAML 1.2", f"write {word}, without quotes"
-    )
+    word = OLD_BOOLS.get(scalar.text.lower(), scalar.text.lower() if scalar.text.lower() in BOOLS else "true or false")
+    reading.say("INV002", node, where, f"{quote(scalar.text)} is text in YAML 1.2", f"write {word}, without quotes")
     return None
 
 
@@ -219,9 +215,7 @@ def of_mapping(key: Kind | tuple[str, ...], value: Read) -> Read:
             if not isinstance(node, Unusable):
                 if isinstance(node, Scalar) and node.plain and node.text in NULLS:
                     return {}  # `selectors:` with nothing below it
-                reading.say(
-                    "INV002", node, where, f"{kind_of(node)} stands where a mapping belongs", "write NAME: …"
-                )
+                reading.say("INV002", node, where, f"{kind_of(node)} stands where a mapping belongs", "write NAME: …")
             return {}
         others = default.entries if isinstance(default, Map) else {}
         result = {}
@@ -279,9 +273,7 @@ def of_class(cls: type, base: Any = None) -> Read:
     fields = {f.name: f for f in dataclasses.fields(cls) if (cls, f.name) not in NOT_IN_FILE}
     readers = {name: of_type(hints[name], cls, name, _default_of(f)) for name, f in fields.items()}
     given = {f.name: getattr(base, f.name) for f in dataclasses.fields(cls)} if base is not None else {}
-    needed = tuple(
-        n for n, f in fields.items() if not given and not _has_default(f) and (cls, n) not in OPTIONAL
-    )
+    needed = tuple(n for n, f in fields.items() if not given and not _has_default(f) and (cls, n) not in OPTIONAL)
     needed += tuple(n for c, n in REQUIRED if c is cls)
     empty: dict[str, Any] = {n: {} for c, n in OPTIONAL if c is cls}
     sections = {"defaults": None} if cls is model.Inventory else {}
@@ -293,9 +285,7 @@ def of_class(cls: type, base: Any = None) -> Read:
         if isinstance(node, Map):
             entries = node.entries
         else:
-            if not isinstance(node, Unusable) and not (
-                isinstance(node, Scalar) and node.plain and node.text in NULLS
-            ):
+            if not isinstance(node, Unusable) and not (isinstance(node, Scalar) and node.plain and node.text in NULLS):
                 reading.say(
                     "INV002",
                     node,
@@ -338,11 +328,7 @@ def _unknown(reading: Reading, cls: type, node: Node, where: Where, name: str, n
 def _missing(cls: type, name: str) -> str:
     kind = KINDS.get((cls, name))
     return (
-        "write version: 1"
-        if name == "version"
-        else kind.right
-        if kind
-        else f"write {name}: with its entries below it"
+        "write version: 1" if name == "version" else kind.right if kind else f"write {name}: with its entries below it"
     )
 
 
@@ -373,9 +359,7 @@ def of_type(hint: Any, cls: type, name: str, base: Any = None) -> Read:
         return of_optional(of_type(next(a for a in get_args(hint) if a is not type(None)), cls, name))
     if origin is Mapping:
         key_type, value_type = get_args(hint)
-        keys: Kind | tuple[str, ...] = (
-            get_args(key_type) if get_origin(key_type) is Literal else KEYS[cls, name]
-        )
+        keys: Kind | tuple[str, ...] = get_args(key_type) if get_origin(key_type) is Literal else KEYS[cls, name]
         return of_mapping(keys, of_type(value_type, cls, name))
     raise TypeError(f"{cls.__name__}.{name}: no reader for {hint}")
 

@@ -97,11 +97,7 @@ def _check_filter(checker: Checker, name: str, filter_: Filter) -> None:
                 "write the mapping with domainkeys: and dkim:, or program: dk-filter",
             )
         return
-    if (
-        filter_.schemes is not None
-        and checker.has("filters", name, "schemes")
-        and filter_.schemes != ("domainkeys",)
-    ):
+    if filter_.schemes is not None and checker.has("filters", name, "schemes") and filter_.schemes != ("domainkeys",):
         checker.at_value(
             "DKF004",
             ("filters", name, "schemes"),
@@ -149,9 +145,7 @@ def _check_host(checker: Checker, inventory: Inventory, name: str, host: Host) -
             f"sendmail takes at most {MAX_FILTERS}",
         )
     known = [
-        (i, n, inventory.filters[n])
-        for i, n in enumerate(filters)
-        if inventory.filters and inventory.filters.get(n)
+        (i, n, inventory.filters[n]) for i, n in enumerate(filters) if inventory.filters and inventory.filters.get(n)
     ]
     _check_sockets(checker, here, known)
     _check_keys_of_dk_filter(checker, here, inventory, host, known)
@@ -217,9 +211,7 @@ def _check_keys_of_dk_filter(
         if domain is None or "domainkeys" not in (domain.sign or ()):
             continue
         active = [
-            s
-            for s, selector in _usable(domain.selectors)
-            if selector.state == "active" and selector.algorithm == "rsa"
+            s for s, selector in _usable(domain.selectors) if selector.state == "active" and selector.algorithm == "rsa"
         ]
         if len(active) > 1:
             checker.at_value(

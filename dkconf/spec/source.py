@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import re
+from itertools import islice
 from typing import Any
 
 from .findings import Finding, Severity, looks_like_key, quote
@@ -21,9 +22,8 @@ from .rules import RULES
 MAX_FILE_OCTETS = 20 * 1024 * 1024  # 10,000 domains with two selectors each take 3 MB
 MAX_DEPTH = 24  # the deepest path of the model has 6 keys; PyYAML and libyaml stop at 1000 or not at all
 EXCERPT_WIDTH = 100
-CONTROLS = re.compile(
-    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\x80-\\x84\\x86-\\x9f\\u2028\\u2029\\ufffe\\uffff]"
-)
+SAME_FAULTS = 20  # tabs and control characters told of one file: enough to see what kind of file it is
+CONTROLS = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\x80-\\x84\\x86-\\x9f\\u2028\\u2029\\ufffe\\uffff]")
 
 Where = tuple[Any, ...]
 """A path as linked pairs, so that one more step costs one small tuple: ((), "domains"), "example.com"."""
@@ -171,7 +171,7 @@ def decode(file: str, octets: bytes) -> Source:
             "the file is empty",
             "start from inventory.example.yaml, or with `dkconf init DIR`",
         )
-    for match in re.finditer(r"^ *\t", source.text, re.MULTILINE):
+    for match in islice(re.finditer(r"^ *\t", source.text, re.MULTILINE), SAME_FAULTS):
         source.add(
             "YAML005",
             Place.at(source.text, match.end() - 1),
@@ -179,7 +179,10 @@ def decode(file: str, octets: bytes) -> Source:
             "a tab stands in the indentation",
             "indent with blanks",
         )
-    for match in re.finditer(CONTROLS, source.text):
+    for match in re.finditer("-----BEGIN [A-Z ]*PRIVATE KEY", source.text):
+        source.add("KEY003", Place.at(source.text, match.start()), (), "a private key stands in the inventory",
+                   "take it out of use: who can read this file can sign as the domain")  # fmt: skip
+    for match in islice(re.finditer(CONTROLS, source.text), SAME_FAULTS):
         source.add(
             "YAML007",
             Place.at(source.text, match.start()),
@@ -212,7 +215,7 @@ def parse(source: Source) -> Node | None:
         if error.context:
             what += f" {error.context.strip()}"
         if not any(f.rule == "YAML005" for f in source.findings):
-            source.add("YAML001", mark, (), f"not YAML: {what}", _syntax_advice(source, mark))
+            source.add("YAML001", mark, (), f"not YAML: {what}", _syntax_advice(what))
     except ruamel.yaml.error.YAMLError as error:
         source.add("YAML001", None, (), f"not YAML: {str(error).splitlines()[0]}", "see the line above it")
     finally:
@@ -221,15 +224,22 @@ def parse(source: Source) -> Node | None:
     return None
 
 
-def _syntax_advice(source: Source, mark: Any) -> str:
-    line = source.lines[mark.line] if mark is not None and mark.line < len(source.lines) else ""
-    start = line.lstrip()[:1]
-    if mark is not None and line[mark.column : mark.column + 1] == "\t":
-        return "indent with blanks, not with a tab"
-    if line[mark.column : mark.column + 1] == ":" if mark is not None else False:
-        return "put a value that holds a colon in quotes, between { } and [ ]"
-    if start in ("@", "`", "%"):
-        return f'a value cannot begin with "{start}"; put it in quotes'
+_SYNTAX_ADVICE = (
+    ("found unexpected ':'", "put a value that holds a colon in quotes, between { } and [ ]"),
+    ("expected ',' or ']'", "close the list with ], and put commas between its items"),
+    ("expected ',' or '}'", "close the mapping with }, and put commas between its entries"),
+    ("cannot start any token", "a value cannot begin with this character; put it in quotes"),
+    ("mapping values are not allowed", "put a value that holds a colon and a blank in quotes"),
+    ("unexpected end of stream", "close the quote"),
+    ("tab", "indent with blanks, not with a tab"),
+)
+"""What libyaml says, and what to do about it."""
+
+
+def _syntax_advice(problem: str) -> str:
+    for words, advice in _SYNTAX_ADVICE:
+        if words in problem:
+            return advice
     return "look at this line and the one above: indentation, a missing colon, quote or bracket"
 
 

@@ -116,11 +116,7 @@ def _type(hint: Any, cls: type, name: str, definitions: Schema) -> Schema:
         return {"anyOf": [_type(inner, cls, name, definitions), {"type": "null"}]}
     if origin is Mapping:
         key_type, value_type = get_args(hint)
-        names = (
-            {"enum": list(get_args(key_type))}
-            if get_origin(key_type) is Literal
-            else dict(KEYS[cls, name].schema)
-        )
+        names = {"enum": list(get_args(key_type))} if get_origin(key_type) is Literal else dict(KEYS[cls, name].schema)
         return {
             "type": ["object", "null"],
             "propertyNames": names,
