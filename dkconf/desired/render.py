@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from dkconf.desired.builder import build
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.records import PublicKeys, records
+from dkconf.desired.zonetext import zone_lines
 from dkconf.spec.model import Inventory
 
 LIST_NAME = ".dkconf-rendered"
@@ -27,8 +28,6 @@ def render_tree(inventory: Inventory, public_keys: PublicKeys, hosts: Iterable[s
     Raises:
         NotRenderable: Something that a host's files cannot say.
     """
-    from dkconf.dns.zone import zone_lines
-
     tree: dict[str, bytes] = {}
     for host_name in inventory.hosts if hosts is None else hosts:
         for file in build(inventory, host_name, public_keys).files:

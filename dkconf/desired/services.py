@@ -37,7 +37,8 @@ def _service_name(name: str, program: str, entry: FilterService, facts: Platform
     chosen = entry.service
     if not chosen and program == "dkconf-filter":
         # FreeBSD makes shell variables of the name: no "-" in it.
-        chosen = f"dkconf_{name.replace('-', '_')}" if manager == "rcd" else f"dkconf-{name}"
+        chosen = name if name.startswith("dkconf-") else f"dkconf-{name}"
+        chosen = chosen.replace("-", "_") if manager == "rcd" else chosen
     if not chosen and program == "dk-filter":
         chosen = facts.dk_filter_service
     if chosen and not _SAFE_NAME.fullmatch(chosen):
