@@ -119,9 +119,9 @@ class FaultFilter:
         elif due and verb in VERDICTS:
             connection.sendall(_packet(VERDICTS[verb]))
         else:
-            if stage == "eom" and verb == "ok":
-                connection.sendall(_packet(b"h", b"X-Fault-Filter\0" + self.name.encode() + b"\0"))
-            connection.sendall(_packet(b"c"))
+            signs = stage == "eom" and verb == "ok"
+            signature = _packet(b"h", b"X-Fault-Filter\0" + self.name.encode() + b"\0") if signs else b""
+            connection.sendall(signature + _packet(b"c"))
         return True
 
 

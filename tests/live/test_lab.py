@@ -103,7 +103,9 @@ def test_everything_ends_with_the_lab(tmp_path: Path) -> None:
 def test_each_fault_gives_its_reply(bare_lab: Lab, order: str, reply: str) -> None:
     """sendmail answers each fault of an F=T filter as its manual says."""
     fault = Fault(bare_lab).start()
-    add_filter(bare_lab, f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T, T=C:2s;S:1s;R:1s;E:5s')")
+    read_seconds = 1 if order.startswith("hang") else 20
+    equates = f"{fault.equates}, F=T, T=C:20s;S:{read_seconds}s;R:{read_seconds}s;E:40s"
+    add_filter(bare_lab, f"INPUT_MAIL_FILTER(`fault', `{equates}')")
     fault.order(order)
     if order == "down":
         bare_lab.wait_for_port_closed(fault.port)
