@@ -29,7 +29,9 @@ def dk(**fields: object) -> Filter:
 def test_letters_are_those_of_dk_filter() -> None:
     """No -F -K -L -n -O -Q -r -t -v -W -x; and the daemon that takes its place knows the same ones."""
     assert not set("FKLnOQrtvWx") & set(DK_FILTER_OPTIONS)
-    words = [w for letter, takes in DK_FILTER_OPTIONS.items() for w in ([f"-{letter}", "x"] if takes else [f"-{letter}"])]
+    words = [
+        w for letter, takes in DK_FILTER_OPTIONS.items() for w in ([f"-{letter}", "x"] if takes else [f"-{letter}"])
+    ]
     found, rest = getopt.getopt(words, args._SHORT)
     assert not rest
     assert {name[1:]: bool(value) for name, value in found} == dict(DK_FILTER_OPTIONS)
@@ -80,7 +82,9 @@ def test_two_active_selectors_are_one_too_many() -> None:
         dk_filter_options("dk", dk(), [key(selector="s1"), key(selector="s2")])
 
 
-@pytest.mark.parametrize("fields", [{"daemons": ("a,b",)}, {"macros": {"x": "a,b"}}, {"headers": Headers(omit=("a,b",))}])
+@pytest.mark.parametrize(
+    "fields", [{"daemons": ("a,b",)}, {"macros": {"x": "a,b"}}, {"headers": Headers(omit=("a,b",))}]
+)
 def test_a_comma_would_make_two_of_one(fields: dict[str, object]) -> None:
     """-m, -M and -o are comma lists."""
     with pytest.raises(NotRenderable, match="comma"):

@@ -1,0 +1,218 @@
+"""Services: names, argv, units and option files per platform and service manager."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dkconf.desired import NotRenderable, build
+from dkconf.desired.state import DesiredState, ManagedFile
+from dkconf.spec.model import Domain, Filter, FilterService, Paths, Platform, Selector, ServiceManager
+
+from .inventories import HOST, one_host
+
+OURS = Filter("local:/run/dkconf/signer.sock")
+DK = Filter("inet:8892@127.0.0.1", program="dk-filter")
+DK_DOMAIN = Domain({"s1": Selector()}, sign=("domainkeys",))
+
+
+def file_of(state: DesiredState, role: str) -> ManagedFile:
+    """The one file of that role."""
+    (found,) = [f for f in state.files if f.role == role]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("platform", "manager", "name", "path"),
+    [
+        ("debian", "systemd", "dkconf-signer", "/etc/systemd/system/dkconf-signer.service"),
+        ("debian", "sysv", "dkconf-signer", "/etc/init.d/dkconf-signer"),
+        ("rhel", "systemd", "dkconf-signer", "/etc/systemd/system/dkconf-signer.service"),
+        ("freebsd", "rcd", "dkconf_signer", "/usr/local/etc/rc.d/dkconf_signer"),
+    ],
+)
+def test_dkconf_filter_gets_a_unit_or_script(platform: Platform, manager: ServiceManager, name: str, path: str) -> None:
+    """One per service manager, root's, with the right name."""
+    state = build(one_host(OURS, platform=platform, service_manager=manager), HOST, {})
+
+    assert state.services[0].name == name
+    assert state.services[0].managed
+    assert state.services[0].running
+    assert [f.owner for f in state.files if f.path == path] == ["root"]
+
+
+def test_direct_has_an_argv_and_no_unit() -> None:
+    """dkconf starts the program itself, and needs its pid file."""
+    state = build(one_host(OURS, service_manager="direct"), HOST, {})
+
+    assert state.services[0].argv == (
+        "/usr/local/bin/dkconf-filter",
+        "--config",
+        "/etc/dkconf/filter/signer.toml",
+    )
+    assert state.services[0].pid_file == "/run/dkconf-signer.pid"
+    assert {f.role for f in state.files} == {"fragment", "filter-settings"}
+    assert b'pid_file = "/run/dkconf-signer.pid"' in file_of(state, "filter-settings").content
+
+
+def test_the_hosts_own_argv_and_service_name_hold() -> None:
+    """hosts.HOST.services.NAME."""
+    entry = FilterService(service="mysigner.service", argv=("/opt/f", "-x"), pid_file="/run/f.pid")
+    direct = build(one_host(OURS, service_manager="direct", services={"signer": entry}), HOST, {})
+    systemd = build(one_host(OURS, services={"signer": entry}), HOST, {})
+
+    assert direct.services[0].argv == ("/opt/f", "-x")
+    assert direct.services[0].pid_file == "/run/f.pid"
+    assert systemd.services[0].name == "mysigner"
+    assert file_of(systemd, "unit").path == "/etc/systemd/system/mysigner.service"
+
+
+def test_a_disabled_filter_shall_not_run() -> None:
+    """sendmail lets go of it first; that order is apply's."""
+    assert not build(one_host(OURS, disabled_filters=("signer",)), HOST, {}).services[0].running
+
+
+def test_an_external_filter_is_left_alone_unless_its_service_is_named() -> None:
+    """dkconf only tells sendmail about it."""
+    spec = Filter("inet:1@127.0.0.1", program="external")
+    alone = build(one_host(spec), HOST, {})
+    named = build(one_host(spec, services={"signer": FilterService(service="opendkim")}), HOST, {})
+
+    assert [f.role for f in alone.files] == ["fragment"]
+    assert not alone.services[0].managed
+    assert alone.keys == ()
+    assert alone.users == ()
+    assert named.services[0].managed
+    assert named.services[0].name == "opendkim"
+
+
+def test_debians_dk_filter_reads_its_defaults() -> None:
+    """The init script adds -u, -P and -p $SOCKET."""
+    state = build(one_host(DK, domain=DK_DOMAIN), HOST, {})
+    file = file_of(state, "dk-filter-options")
+
+    assert file.path == "/etc/default/dk-filter"
+    assert state.services[0].name == "dk-filter"
+    assert b"\nSOCKET='inet:8892@127.0.0.1'\n" in file.content
+    assert b"-d example.com" in file.content
+    (options,) = [line for line in file.content.splitlines() if line.startswith(b"DAEMON_OPTS=")]
+    assert b" -p " not in options
+    assert b" -u " not in options
+
+
+def test_freebsds_dk_filter_reads_rc_variables() -> None:
+    """The port's script is milter-dk; its variables carry no dash."""
+    state = build(one_host(DK, domain=DK_DOMAIN, platform="freebsd", service_manager="rcd"), HOST, {})
+    file = file_of(state, "dk-filter-options")
+
+    assert file.path == "/etc/rc.conf.d/milterdk"
+    assert file.group == "wheel"
+    assert b'milterdk_enable="YES"\nmilterdk_flags=\'' in file.content
+    assert b"-u mailnull'" in file.content
+    assert state.services[0].name == "milter-dk"
+    assert state.keys[0].owner == "mailnull"
+    assert state.keys[0].path.startswith("/usr/local/etc/dkconf/keys/")
+
+
+def test_rhel_has_no_dk_filter_package_so_a_unit_is_written() -> None:
+    """In the foreground, under systemd."""
+    state = build(one_host(DK, domain=DK_DOMAIN, platform="rhel"), HOST, {})
+
+    assert b"ExecStart=/usr/sbin/dk-filter -f -b sv" in file_of(state, "unit").content
+
+
+def test_dk_filter_under_direct_is_a_plain_argv() -> None:
+    """With everything that an init script would add."""
+    argv = build(one_host(DK, domain=DK_DOMAIN, service_manager="direct"), HOST, {}).services[0].argv
+
+    assert argv[0] == "/usr/sbin/dk-filter"
+    assert argv[-6:] == ("-p", "inet:8892@127.0.0.1", "-P", "/var/run/dk-filter/dk-filter.pid", "-u", "dk-filter")
+
+
+def test_a_value_that_debians_script_would_split_is_refused() -> None:
+    """The script uses $DAEMON_OPTS unquoted; under `direct` the same value is fine."""
+    spec = Filter("inet:8892@127.0.0.1", program="dk-filter", macros={"x": "a b"})
+
+    with pytest.raises(NotRenderable, match="/etc/default/dk-filter"):
+        build(one_host(spec, domain=DK_DOMAIN), HOST, {})
+    assert "x=a b" in build(one_host(spec, domain=DK_DOMAIN, service_manager="direct"), HOST, {}).services[0].argv
+
+
+def test_the_sockets_directory_is_safe_for_sendmail() -> None:
+    """Not writable by group or world, and the filter's."""
+    state = build(one_host(OURS), HOST, {})
+    (directory,) = [d for d in state.directories if d.runtime]
+
+    assert (directory.path, directory.mode, directory.owner) == ("/run/dkconf", 0o755, "dkconf")
+    assert b"\nRuntimeDirectory=dkconf\nRuntimeDirectoryMode=0755\n" in file_of(state, "unit").content
+
+
+def test_a_socket_elsewhere_is_let_through_the_sandbox() -> None:
+    """ProtectSystem=strict would keep the filter from making it."""
+    state = build(one_host(Filter("local:/var/spool/milter/x.sock")), HOST, {})
+
+    assert b"\nReadWritePaths=/var/spool/milter\n" in file_of(state, "unit").content
+    assert b"RuntimeDirectory" not in file_of(state, "unit").content
+
+
+def test_a_low_port_brings_its_capability() -> None:
+    """And nothing else brings one."""
+    low = build(one_host(Filter("inet:891@127.0.0.1")), HOST, {})
+    high = build(one_host(Filter("inet:8891@127.0.0.1")), HOST, {})
+
+    assert b"CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in file_of(low, "unit").content
+    assert b"CapabilityBoundingSet=\n" in file_of(high, "unit").content
+
+
+def test_two_filters_of_one_file_are_refused() -> None:
+    """Two dk-filters need two service names."""
+    inventory = one_host(DK, domain=DK_DOMAIN, filters=("signer", "other"))
+    inventory.filters["other"] = DK  # type: ignore[index]
+
+    with pytest.raises(NotRenderable, match="services"):
+        build(inventory, HOST, {})
+
+
+HARD = Paths(filter_config='/etc/it\'s 100% "of" $HOME')
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("spec", [OURS, Filter("local:/var/a%b/x.sock"), Filter("inet:891@127.0.0.1")])
+def test_systemd_takes_the_unit(spec: Filter, tmp_path: Path) -> None:
+    """No warning about any line, hard values included."""
+    unit = tmp_path / "dkconf-signer.service"
+    content = file_of(build(one_host(spec, paths=HARD), HOST, {}), "unit").content
+    unit.write_bytes(content.replace(b"/usr/local/bin/dkconf-filter", b"/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+
+    assert unit.name not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_finds_the_unit_well_locked(tmp_path: Path) -> None:
+    """`systemd-analyze security` rates the exposure; 0 is none, 10 all."""
+    unit = tmp_path / "dkconf-signer.service"
+    unit.write_bytes(file_of(build(one_host(OURS), HOST, {}), "unit").content)
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=25", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout[-600:] + done.stderr
+
+
+@pytest.mark.parametrize("platform,manager", [("debian", "sysv"), ("freebsd", "rcd")])
+def test_scripts_are_posix_shell(platform: Platform, manager: ServiceManager, tmp_path: Path) -> None:
+    """`sh -n` reads them, hard values included."""
+    inventory = one_host(OURS, platform=platform, service_manager=manager, paths=HARD)
+    script = tmp_path / "script"
+    script.write_bytes(file_of(build(inventory, HOST, {}), "init-script").content)
+
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
