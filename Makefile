@@ -1,0 +1,31 @@
+# Each target does its whole set-up; see scripts/setup.sh.
+PYTHON = .venv/bin/python
+# Live tests wait more than they compute, but a lab's sendmail must not starve.
+WORKERS = auto --maxprocesses 4
+
+.PHONY: demo test lint unit live bench setup clean
+
+demo: setup  ## plan, apply, mail through the filter, disable, mail around it, roll back: on a real sendmail
+	@$(PYTHON) scripts/demo.py
+
+test: lint  ## all tests, the live ones too
+	@$(PYTHON) -m pytest -q -n $(WORKERS) $(ARGS)
+
+lint: setup
+	@$(PYTHON) -m ruff check -q .
+	@$(PYTHON) -m mypy --strict --no-error-summary dkconf
+
+unit: setup  ## what needs neither root nor sendmail
+	@$(PYTHON) -m pytest -q -n $(WORKERS) -m "not live" $(ARGS)
+
+live: setup
+	@$(PYTHON) -m pytest -q -n $(WORKERS) -m live $(ARGS)
+
+bench: setup  ## figures as ratios; see bench/README.md
+	@$(PYTHON) -m bench $(ARGS)
+
+setup:
+	@scripts/setup.sh
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
