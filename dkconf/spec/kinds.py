@@ -22,13 +22,13 @@ M4_WORDS = frozenset(
     errprint esyscmd eval expr format ifdef ifelse include incr index indir len m4exit m4wrap maketemp mkstemp
     paste patsubst popdef pushdef regexp shift sinclude spaste substr symbols syscmd sysval traceoff traceon
     translit undefine undivert unix windows
-    concat DOL MAILER FEATURE DOMAIN OSTYPE VERSIONID DAEMON_OPTIONS MAIL_FILTER INPUT_MAIL_FILTER HACK SITE
-    LOCAL_CONFIG LOCAL_RULESETS LOCAL_RULE_0 LOCAL_RULE_1 LOCAL_RULE_2 LOCAL_RULE_3 LOCAL_NET_CONFIG LOCAL_USER
-    LOCAL_DOMAIN MAILER_DEFINITIONS CF_DIR EXPOSED_USER MASQUERADE_AS MODIFY_MAILER_FLAGS PUSHDIVERT POPDIVERT
+    concat lower strcasecmp CONCAT DOL DOMAIN FEATURE HACK MAILER OSTYPE POPDIVERT PUSHDIVERT SITE SITECONFIG TEMPFILE
+    UUCPSMTP VERSIONID
     """.split()  # noqa: SIM905 - a list of 90 quoted words reads worse
 )
 """Builtins of GNU and BSD m4, and sendmail's own macros: m4 reads a filter's name and socket more than once."""
-M4_NUMBERS = re.compile(r"_[A-Z0-9_]*_|conf[A-Z][A-Z0-9_]*")
+M4_NAMES = re.compile(r"__\w*__|_[A-Z]\w*|_+|conf[A-Z]\w*|[A-Z][A-Z0-9]*_[A-Z0-9_]*")
+"""How sendmail names its own: _OPTION_, confOPTION, LOCAL_CONFIG; and GNU m4's __file__."""
 
 
 class Wrong(ValueError):
@@ -161,7 +161,7 @@ SELECTOR = Kind(lambda text: _dns_name(text, "selector"), 'use letters, digits a
 def m4_word(text: str) -> str:
     """Return a text, or say which of its words m4 would take for a macro."""
     for word in re.split(r"[^A-Za-z0-9_]+", text):
-        if word in M4_WORDS or M4_NUMBERS.fullmatch(word):
+        if word in M4_WORDS or M4_NAMES.fullmatch(word):
             raise Wrong(
                 f"{quote(text)} holds {quote(word)}, which m4 takes for a macro",
                 "INV005",
