@@ -16,25 +16,32 @@ from dkconf.server.fault import EX_OSERR, EX_SOFTWARE, StartFailure
 class Waiter:
     """The daemon's end of the pipe to the process that was started; without one, nothing happens."""
 
-    def __init__(self, descriptor: int = -1) -> None:
+    def __init__(self, descriptor: int = -1, *, keep_stderr: bool = False) -> None:
         self._descriptor = descriptor
+        self._keep_stderr = keep_stderr
 
     def tell(self, status: int) -> None:
         """Let the first process exit with `status`; on 0 the terminal is let go of."""
         if self._descriptor < 0:
             return
-        if status == 0:
-            null = os.open(os.devnull, os.O_RDWR)
-            for number in (0, 1, 2):
-                os.dup2(null, number)
-            os.close(null)
         with contextlib.suppress(OSError):
             os.write(self._descriptor, bytes([status]))
+        if status == 0:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the pipe, and the terminal but for what is logged there; in each process of the daemon."""
+        if self._descriptor < 0:
+            return
         os.close(self._descriptor)
         self._descriptor = -1
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1) if self._keep_stderr else (0, 1, 2):
+            os.dup2(null, number)
+        os.close(null)
 
 
-def detach() -> Waiter:
+def detach(*, keep_stderr: bool) -> Waiter:
     """Fork; return in the child only, in a session of its own.
 
     Raises:
@@ -54,7 +61,7 @@ def detach() -> Waiter:
     os.close(ours)
     os.setsid()
     os.chdir("/")
-    return Waiter(theirs)
+    return Waiter(theirs, keep_stderr=keep_stderr)
 
 
 class PidFile:

@@ -125,7 +125,7 @@ class Connection:
             if not flags:
                 continue
             if flags & dialogue.ABORT_FIRST:
-                self._abort()
+                self._abort(replaced=type(command) is m.Mail)
             reply: bytes | None = None
             if flags & dialogue.HANDLE:
                 try:
@@ -224,8 +224,11 @@ class Connection:
         self._open = True
         self._started = self.touched
         self._worker.message_begins()
-        assert self._session is not None
-        return self._session.envfrom(command.args)
+        session = self._session
+        assert session is not None
+        # After a reload the next message is the first with the new settings.
+        session.engine = self._worker.engine
+        return session.envfrom(command.args)
 
     def _rcpt(self, command: m.Rcpt) -> bytes | None:
         assert self._session is not None
@@ -364,8 +367,9 @@ class Connection:
 
     # --- the end of messages and of the connection
 
-    def _abort(self) -> None:
-        if self._session is not None:
+    def _abort(self, *, replaced: bool = False) -> None:
+        # MAIL begins anew by itself; its macros have come before it, and an abort would lose them.
+        if self._session is not None and not replaced:
             self._session.abort()
         if self._open:
             self._message_over(aborted=True)

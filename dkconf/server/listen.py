@@ -36,12 +36,13 @@ class Listener:
     def close(self, *, unlink: bool) -> None:
         """Close it, and remove its path if it is still ours."""
         self.sock.close()
-        if not unlink or not self.path:
+        path, self.path = self.path, ""
+        if not unlink or not path:
             return
         with contextlib.suppress(OSError):
-            found = os.lstat(self.path)
+            found = os.lstat(path)
             if (found.st_dev, found.st_ino) == self.inode:
-                os.unlink(self.path)
+                os.unlink(path)
 
 
 def split_spec(spec: str) -> tuple[str, str, str]:

@@ -78,7 +78,7 @@ def _start(loader: Loader, loaded: Loaded) -> int:
         if settings.metrics:
             opened.append(listen.open_listener(settings.metrics, 0o660))
         if not loaded.invocation.foreground:
-            waiter = background.detach()
+            waiter = background.detach(keep_stderr=settings.log == "stderr")
         log = journal.Log(settings.log, settings.log_format, PROGRAM)
         if pid_file is not None:
             _write_pid(pid_file, log)
@@ -127,7 +127,14 @@ def _supervise(
         waiter.tell(EX_OK)
 
     supervisor = Supervisor(
-        loader, loaded, opened[0], opened[1] if len(opened) > 1 else None, log, Notifier(os.environ), ready
+        loader,
+        loaded,
+        opened[0],
+        opened[1] if len(opened) > 1 else None,
+        log,
+        Notifier(os.environ),
+        on_ready=ready,
+        on_fork=waiter.let_go,
     )
     status = supervisor.run()
     log(journal.INFO, f"{PROGRAM} v{__version__} terminating with status {status}")

@@ -26,8 +26,9 @@ class Family(NamedTuple):
     help: str
 
 
+PREFIX: Final = "dkconf_filter_"
 MESSAGES: Final = "dkconf_filter_messages_total"
-EVENTS: Final = "dkconf_filter_events_total"
+SIGNATURES: Final = "dkconf_filter_signatures_total"
 LOOKUPS: Final = "dkconf_filter_dns_lookups_total"
 CONNECTIONS: Final = "dkconf_filter_connections_total"
 PROTOCOL_ERRORS: Final = "dkconf_filter_protocol_errors_total"
@@ -40,8 +41,8 @@ RESTARTS: Final = "dkconf_filter_worker_restarts_total"
 RELOADS: Final = "dkconf_filter_reloads_total"
 
 FAMILIES: Final[dict[str, Family]] = {
-    MESSAGES: Family("counter", "Messages by role, result and condition."),
-    EVENTS: Family("counter", "Other things that happened to messages."),
+    MESSAGES: Family("counter", "Messages by role, condition and action."),
+    SIGNATURES: Family("counter", "Signatures looked at, by scheme and result."),
     LOOKUPS: Family("counter", "DNS lookups: answered from the cache, asked, or joined to one under way."),
     CONNECTIONS: Family("counter", "Connections from MTAs."),
     PROTOCOL_ERRORS: Family("counter", "Connections closed because the MTA broke the protocol."),

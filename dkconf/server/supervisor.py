@@ -51,11 +51,15 @@ class Supervisor:
         metrics_listener: Listener | None,
         log: journal.Log,
         notifier: Notifier,
+        *,
         on_ready: Callable[[], None],
+        on_fork: Callable[[], None],
     ) -> None:
+        """`on_ready` is called once, when all workers serve; `on_fork` in each worker."""
         self._loader, self._loaded = loader, loaded
         self._listener, self._metrics_listener = listener, metrics_listener
         self._log, self._notifier, self._on_ready = log, notifier, on_ready
+        self._on_fork = on_fork
         self._count = loaded.bundle.settings.workers or len(os.sched_getaffinity(0))
         self._shared = Shared(self._count)
         self._children: dict[int, _Child] = {}
@@ -200,6 +204,7 @@ class Supervisor:
         """In the child: let go of what is the parent's, and serve; never returns."""
         try:
             signal.set_wakeup_fd(-1)
+            self._on_fork()
             ours.close()
             for child in self._children.values():
                 child.channel.close()
@@ -224,6 +229,9 @@ class Supervisor:
             os._exit(EX_SOFTWARE)
 
     def _hear(self, child: _Child) -> None:
+        if child.pid not in self._children:
+            # Buried in this very round.
+            return
         try:
             messages = child.channel.receive()
         except EOFError:

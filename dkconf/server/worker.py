@@ -20,9 +20,11 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from dkconf.filter.session import Session
+from dkconf.mail.lookup import TxtAnswer
 from dkconf.server import journal, metrics
 from dkconf.server.connection import Connection
 from dkconf.server.resolver import Lookups, RecordsResolver, Resolver
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 BUFFER_OCTETS: Final = 256 * 1024
 """What one read takes at most; one buffer per worker, and the time for which others wait."""
 
+_SIGNED: Final = 'messages_total{role="sign"'
 _YIELD_SECONDS: Final = 0.001
 _MOST_YIELDS: Final = 5
 _PAUSE_SECONDS: Final = 0.1
@@ -71,6 +74,7 @@ class Worker:
         self._waiting = select.poll()
         self._waiting.register(listener, select.POLLIN)
         self._yields = 0
+        self._signed = False
         self._beats = 0
         self._lost = 0
         self._take_bundle(bundle)
@@ -78,7 +82,7 @@ class Worker:
         self._lookups = {
             event: place(metrics.sample(metrics.LOOKUPS, outcome=event)) for event in ("hit", "miss", "joined")
         }
-        self._accepted = place(metrics.CONNECTIONS)
+        self._accepted = place(metrics.sample(metrics.CONNECTIONS, kind="accepted"))
         self._message_seconds = metrics.Histogram(self._slot, metrics.MESSAGE_SECONDS)
         self._sign_seconds = metrics.Histogram(self._slot, metrics.SIGN_SECONDS)
         self._verify_seconds = metrics.Histogram(self._slot, metrics.VERIFY_SECONDS)
@@ -190,7 +194,10 @@ class Worker:
         return Session(self.engine, time.time, log=self._log, count=self._count)
 
     def _count(self, event: str) -> None:
-        self._slot.add(event)
+        """Count what a session tells, e.g. `messages_total{role="sign",...}`."""
+        if event.startswith(_SIGNED):
+            self._signed = True
+        self._slot.add(metrics.PREFIX + event)
 
     # --- connections
 
@@ -258,11 +265,12 @@ class Worker:
         if started is not None:
             self._message_seconds.observe(self.loop.time() - started)
 
-    def verdict(self, session: Session, answers: dict[bytes, Any]) -> bytes | tuple[bytes, ...]:
+    def verdict(self, session: Session, answers: Mapping[bytes, TxtAnswer]) -> bytes | tuple[bytes, ...]:
         """Return what the session says at end of message, and time it."""
         begin = self.loop.time()
+        self._signed = False
         reply = session.end_of_message(None, answers)
-        histogram = self._sign_seconds if session.signing else self._verify_seconds
+        histogram = self._sign_seconds if self._signed else self._verify_seconds
         histogram.observe(self.loop.time() - begin)
         return reply
 

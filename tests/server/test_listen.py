@@ -1,0 +1,156 @@
+"""Listening sockets, the pid file, and users."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+import pytest
+
+from dkconf.server import background, listen, privileges
+from dkconf.server.fault import StartFailure
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("inet:8891@localhost", ("inet", "localhost", "8891")),
+        ("inet:8891", ("inet", "", "8891")),
+        ("inet6:8891@[::1]", ("inet6", "::1", "8891")),
+        ("local:/run/x", ("local", "/run/x", "")),
+        ("unix:/run/x", ("local", "/run/x", "")),
+        ("/run/a:b", ("local", "/run/a:b", "")),
+        ("run/x", ("local", "run/x", "")),
+        ("fd:3", ("fd", "3", "")),
+    ],
+)
+def test_socket_specs(spec, expected):
+    """As sendmail's S= and dk-filter's -p; without a scheme it is a path."""
+    assert expected == listen.split_spec(spec)
+
+
+def test_a_unix_socket_has_its_mode_and_goes_with_its_owner(tmp_path):
+    """Mode and path are as asked for, whatever the umask; the path is removed when it closes."""
+    path = tmp_path / "s"
+    mask = os.umask(0o077)
+    try:
+        listener = listen.open_listener(f"local:{path}", 0o666)
+    finally:
+        os.umask(mask)
+
+    assert 0o666 == stat.S_IMODE(path.stat().st_mode)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    listener.close(unlink=True)
+    assert not path.exists()
+
+
+def test_a_socket_that_somebody_else_made_meanwhile_is_left(tmp_path):
+    """Only our own path is removed."""
+    path = tmp_path / "s"
+    listener = listen.open_listener(str(path))
+    path.unlink()
+    other = listen.open_listener(str(path))
+
+    listener.close(unlink=True)
+    assert path.exists()
+    other.close(unlink=True)
+
+
+def test_a_socket_that_nobody_serves_is_replaced(tmp_path):
+    """What a killed filter left behind does not stop the start."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+
+    listen.open_listener(str(path)).close(unlink=True)
+
+
+def test_a_socket_in_use_is_respected(tmp_path):
+    """One that answers is somebody's: exit status 69."""
+    path = tmp_path / "s"
+    listener = listen.open_listener(str(path))
+    with pytest.raises(StartFailure, match="another process serves it") as caught:
+        listen.open_listener(str(path))
+    listener.close(unlink=True)
+
+    assert 69 == caught.value.exit_status
+
+
+def test_a_file_in_the_way_is_never_removed(tmp_path):
+    """A path that is no socket: exit status 69, and the file stays."""
+    path = tmp_path / "s"
+    path.write_text("x")
+    with pytest.raises(StartFailure, match="no socket"):
+        listen.open_listener(str(path))
+
+    assert "x" == path.read_text()
+
+
+@pytest.mark.parametrize("spec", ["inet:{port}@127.0.0.1", "local:/nonexistent/s", "inet:1@no-such-host.invalid"])
+def test_what_cannot_be_opened_is_unavailable(spec):
+    """Exit status 69, and the message names the socket."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        spec = spec.format(port=taken.getsockname()[1])
+        with pytest.raises(StartFailure, match=spec.split("@")[0]) as caught:
+            listen.open_listener(spec)
+
+    assert 69 == caught.value.exit_status
+
+
+def test_an_unknown_group_or_user():
+    """Exit status 65."""
+    for call in (
+        lambda: listen.open_listener("local:/nonexistent/s", 0o660, "no-such-group"),
+        lambda: privileges.find("no-such-user"),
+        lambda: privileges.find("root:no-such-group"),
+        lambda: privileges.find("4000000000"),
+    ):
+        with pytest.raises(StartFailure) as caught:
+            call()
+        assert 65 == caught.value.exit_status
+
+
+def test_who_to_become():
+    """USER, UID, USER:GROUP and numbers."""
+    assert privileges.Identity("root", 0, 0) == privileges.find("root") == privileges.find("0")
+    assert 12 == privileges.find("root:12").gid
+
+
+def test_already_that_user_means_nothing_to_do(monkeypatch):
+    """dk-filter failed here with `setgid(): Operation not permitted`."""
+    monkeypatch.setattr(os, "initgroups", lambda *a: (_ for _ in ()).throw(PermissionError()))
+
+    privileges.drop(privileges.Identity("me", os.getuid(), os.getgid()))
+
+
+def test_inherited_sockets():
+    """Socket activation is for the process that LISTEN_PID names."""
+    assert [3, 4] == listen.inherited({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7)
+    assert [] == listen.inherited({"LISTEN_PID": "8", "LISTEN_FDS": "2"}, 7)
+    assert [] == listen.inherited({}, 7)
+
+
+def test_a_descriptor_that_is_no_socket():
+    """Exit status 69."""
+    with open(os.devnull) as file, pytest.raises(StartFailure, match="no listening socket"):
+        listen.adopt(os.dup(file.fileno()), "fd:9")
+
+
+def test_the_pid_file_is_one_line_and_goes(tmp_path):
+    """It is removed at the end, and a link in its place is not followed."""
+    path = tmp_path / "pid"
+    pid_file = background.PidFile(str(path))
+    pid_file.write(123)
+    assert "123\n" == path.read_text()
+    pid_file.remove()
+    assert not path.exists()
+
+    target = tmp_path / "target"
+    target.write_text("x")
+    path.symlink_to(target)
+    with pytest.raises(OSError):
+        background.PidFile(str(path)).write(1)
+    assert "x" == target.read_text()

@@ -1,0 +1,254 @@
+"""The small parts of the daemon: shared numbers, rate limit, metrics text, log lines, channel, answers kept."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+
+import pytest
+
+from dkconf.mail.lookup import TxtAnswer
+from dkconf.server import channel, journal, metrics
+from dkconf.server.cache import AnswerCache
+from dkconf.server.notify import Notifier
+from dkconf.server.respawn import LONGEST_DELAY_SECONDS, RateLimit
+from dkconf.server.shared import NOBODY, Shared
+
+# --- shared numbers
+
+
+def test_counters_are_summed_over_workers():
+    """Each worker counts for itself; the parent sees the sum."""
+    shared = Shared(2)
+    for slot, amount in zip(shared.slots, (1, 2), strict=True):
+        slot.take_over()
+        slot.add("a", amount)
+        slot.add('b{x="y"}')
+
+    assert {"a": 3.0, 'b{x="y"}': 2.0} == shared.totals()
+
+
+def test_a_new_worker_goes_on_counting():
+    """A total never falls when a worker is replaced."""
+    shared = Shared(1)
+    shared.slots[0].take_over()
+    shared.slots[0].add("a", 5)
+    shared.slots[0].take_over()
+    shared.slots[0].add("b")
+    shared.slots[0].add("a")
+
+    assert {"a": 6.0, "b": 1.0} == shared.totals()
+
+
+def test_more_names_than_there_is_room_for_share_one_counter():
+    """Hostile labels cannot fill the memory."""
+    shared = Shared(1)
+    shared.slots[0].take_over()
+    for number in range(2000):
+        shared.slots[0].add(f"n{number}")
+
+    totals = shared.totals()
+    assert 512 == len(totals)
+    assert 2000 == sum(totals.values())
+
+
+def test_the_least_load_is_that_of_the_others_that_live():
+    """A slot without a worker takes no connections."""
+    shared = Shared(3)
+    assert shared.least_load(0) is None
+    for slot, load in zip(shared.slots, (5, 3, 4), strict=True):
+        slot.take_over()
+        slot.load = load
+
+    assert 3 == shared.least_load(0)
+    assert 4 == shared.least_load(1)
+    shared.slots[1].load = NOBODY
+    assert 4 == shared.least_load(0)
+
+
+# --- rate limit
+
+
+def test_deaths_in_a_row_slow_the_replacement():
+    """The first are replaced at once, then ever later, and never later than half a minute."""
+    limit = RateLimit()
+    delays = [limit.delay(float(i)) for i in range(20)]
+
+    assert [0.0, 0.0, 0.0, 1.0, 2.0, 4.0] == delays[:6]
+    assert LONGEST_DELAY_SECONDS == max(delays)
+    assert 0.0 == limit.delay(1000.0)
+
+
+# --- metrics
+
+
+def test_the_text_is_a_prometheus_exposition():
+    """Buckets add up, the count is the last one, labels are quoted."""
+    shared = Shared(1)
+    slot = shared.slots[0]
+    slot.take_over()
+    histogram = metrics.Histogram(slot, metrics.DNS_SECONDS)
+    for seconds in (0.0002, 0.0002, 0.2, 99.0):
+        histogram.observe(seconds)
+    slot.add(metrics.sample(metrics.MESSAGES, role="verify", result='a"b'))
+
+    lines = metrics.render(shared, {}).splitlines()
+    assert 'dkconf_filter_dns_seconds_bucket{le="0.00025"} 2' in lines
+    assert 'dkconf_filter_dns_seconds_bucket{le="0.25"} 3' in lines
+    assert 'dkconf_filter_dns_seconds_bucket{le="+Inf"} 4' in lines
+    assert "dkconf_filter_dns_seconds_count 4" in lines
+    assert 'dkconf_filter_messages_total{role="verify",result="a\\"b"} 1' in lines
+    assert "dkconf_filter_workers 1" in lines
+
+
+@pytest.mark.parametrize(
+    ("request_octets", "expected"),
+    [
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 OK"),
+        (b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 OK"),
+        (b"GET /x HTTP/1.0\r\n\r\n", b"HTTP/1.1 404 "),
+        (b"POST / HTTP/1.0\r\n\r\n", b"HTTP/1.1 405 "),
+        (b"\0\r\n\r\n", b"HTTP/1.1 405 "),
+        (b"x" * 9000, b""),
+    ],
+)
+def test_the_endpoint_answers_one_request(request_octets, expected):
+    """GET is answered, the rest refused, and what does not end is closed."""
+    with selectors.DefaultSelector() as selector, socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = metrics.Endpoint(selector, listener, lambda: "text\n")
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(request_octets)
+            client.shutdown(socket.SHUT_WR)
+            client.setblocking(False)
+            got = b""
+            while True:
+                for key, mask in selector.select(1):
+                    key.data(mask)
+                try:
+                    octets = client.recv(65536)
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    break
+                if not octets:
+                    break
+                got += octets
+        endpoint.close()
+
+    assert got.startswith(expected)
+    assert bool(expected) == bool(got)
+
+
+# --- log
+
+
+def test_nothing_from_the_network_breaks_a_log_line(capfd):
+    """Line ends and escape sequences are written as such."""
+    journal.Log("stderr", "text")(journal.INFO, "a\nb\x1b[31m\u2028\xe9")
+
+    assert "info: a\\nb\\x1b[31m\\u2028\\xe9\n" in capfd.readouterr().err
+
+
+def test_json_lines_carry_their_fields(capfd):
+    """One object per line, octets as text."""
+    journal.Log("stderr", "json")(journal.ERR, "x\ny", {"queue_id": b"q\xff", "condition": "bad"})
+
+    [line] = capfd.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert ("err", "x\ny", "q\\xff", "bad") == tuple(
+        entry[k] for k in ("level", "message", "queue_id", "condition")
+    )
+
+
+def test_syslog_lines_survive_a_restarted_syslogd(tmp_path):
+    """Priority, facility mail, name and process; a new socket under the old name is found again."""
+    path = str(tmp_path / "log")
+    log = journal.Log("syslog", "text", "dk-filter", path)
+    log(journal.INFO, "lost: nobody is there")
+    log._retry_at = 0.0
+    for number in range(2):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            server.bind(path)
+            log(journal.INFO, f"line {number}")
+            octets = server.recv(8192)
+        (tmp_path / "log").unlink()
+        assert octets.startswith(b"<22>")
+        assert octets.endswith(b": line %d" % number)
+        assert b" dk-filter[" in octets
+    log.close()
+
+    assert 1 == log.lost
+
+
+def test_no_target_means_silence(capfd):
+    """Without -l nothing is logged, as with dk-filter."""
+    journal.Log("off", "text")(journal.EMERG, "x")
+
+    assert ("", "") == capfd.readouterr()
+
+
+# --- channel and service manager
+
+
+def test_messages_between_parent_and_worker_arrive_whole():
+    """Large ones too, and the end of the other side is told."""
+    ours, theirs = channel.pair()
+    ours.send(("a", 1))
+    ours.send(("b", b"x" * 100_000))
+    got = []
+    while len(got) < 2:
+        got += theirs.receive()
+    ours.close()
+
+    assert [("a", 1), ("b", b"x" * 100_000)] == got
+    with pytest.raises(EOFError):
+        theirs.receive()
+    theirs.close()
+
+
+def test_the_service_manager_hears_of_us(tmp_path):
+    """One datagram; without NOTIFY_SOCKET nothing at all."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000"})
+        notifier.send("READY=1", "STATUS=x")
+        assert b"READY=1\nSTATUS=x" == server.recv(100)
+        notifier.reloading()
+        assert server.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert 2.0 == notifier.watchdog_seconds
+    notifier.send("READY=1")
+    Notifier({}).send("READY=1")
+
+
+# --- answers kept
+
+FOUND = TxtAnswer("found", (b"x",), "", 60)
+
+
+def test_an_answer_lives_as_long_as_its_ttl():
+    """Not a second longer; one of TTL 0 and a failed one are not kept at all."""
+    cache = AnswerCache()
+    cache.put(b"a", FOUND, 0.0)
+    cache.put(b"b", TxtAnswer("found", (b"x",), "", 0), 0.0)
+    cache.put(b"c", TxtAnswer("failed", (), "timeout", 60), 0.0)
+
+    assert FOUND is cache.get(b"a", 59.9)
+    assert cache.get(b"a", 60.0) is None
+    assert 0 == len(cache)
+
+
+def test_answers_are_bounded_in_number_and_octets():
+    """The one unused for longest goes first."""
+    cache = AnswerCache(most_entries=2)
+    for name in (b"a", b"b"):
+        cache.put(name, FOUND, 0.0)
+    cache.get(b"a", 1.0)
+    cache.put(b"c", FOUND, 1.0)
+    assert [FOUND, None, FOUND] == [cache.get(name, 2.0) for name in (b"a", b"b", b"c")]
+
+    large = AnswerCache(most_octets=100_000)
+    for number in range(10):
+        large.put(b"%d" % number, TxtAnswer("found", (b"x" * 60_000,), "", 60), 0.0)
+    assert 1 == len(large)
