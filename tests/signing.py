@@ -70,8 +70,7 @@ MESSAGES: dict[str, bytes] = {
         b"Subject:  many   blanks \t here \r\n\r\nHi.\r\n"
     ),
     "8-bit header and body": (
-        "From: José <joe@example.com>\r\nSubject: Grüße\r\n\r\nSchöne Grüße\r\n".encode()
-        + b"\xa0Latin-1: \xfc\xff\r\n"
+        "From: José <joe@example.com>\r\nSubject: Grüße\r\n\r\nSchöne Grüße\r\n".encode() + b"\xa0Latin-1: \xfc\xff\r\n"
     ),
     "no blank behind the colon": b"From:joe@example.com\r\nSubject:x\r\nX-Empty:\r\n\r\nHi.\r\n",
     "name repeated": (

@@ -188,9 +188,7 @@ class BodyHash:
     """Canonical octets of the body so far, beyond l= too."""
 
     def __init__(self, hash_name: str, length: int | None) -> None:
-        self._hash: Any = (
-            hashlib.sha1(usedforsecurity=False) if hash_name == "sha1" else hashlib.sha256()
-        )
+        self._hash: Any = hashlib.sha1(usedforsecurity=False) if hash_name == "sha1" else hashlib.sha256()
         self._left = length
         self.octets = 0
 

@@ -86,7 +86,5 @@ class MailDkim:
 
     def verify(self, message: bytes, records: Mapping[str, str]) -> list[Opinion]:
         """Return an opinion on each signature of the message."""
-        reply = self._ask(
-            op="verify", records=dict(records), message=base64.b64encode(message).decode("ascii")
-        )
+        reply = self._ask(op="verify", records=dict(records), message=base64.b64encode(message).decode("ascii"))
         return [Opinion(each["scheme"], each["result"], each["detail"]) for each in reply["results"]]

@@ -155,9 +155,7 @@ def test_both_schemes_on_one_message(peer: MailDkim) -> None:
 def test_domainkeys_without_final_line_end_differs(peer: MailDkim, key_file: Path) -> None:
     """RFC 4870 section 3.4.2 appends the CRLF that is missing; Mail::DKIM does not. No MTA hands over such
     a body."""
-    signed = peer.sign(
-        b"From: a@example.com\r\n\r\ntext", scheme="domainkeys", canon="nofws", key_file=key_file
-    )
+    signed = peer.sign(b"From: a@example.com\r\n\r\ntext", scheme="domainkeys", canon="nofws", key_file=key_file)
 
     assert [("domainkeys", "fail", "signature did not verify")] == verify(signed)
 
