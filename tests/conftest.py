@@ -15,6 +15,11 @@ import pytest
 from tests.lab import Lab, missing_tools
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` rewrites the expected files of tests/golden; read their diff as you would read code."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
 def require(*tools: str) -> None:
     """Skip the test (fail in CI) unless a lab and these programs can be had."""
     if why := missing_tools(*tools):

@@ -96,14 +96,14 @@ def plain_word(value: str, what: str, where: str) -> str:
 
 
 def shell_quoted(value: str, what: str = "value") -> str:
-    """`value` as one word of a POSIX shell.
+    """`value` as one word of a POSIX shell; in quotes where it needs them.
 
     Raises:
         NotRenderable: It holds a NUL or a line end, which no line of an options file should.
     """
     if re.search(r"[\x00\r\n]", value):
         raise NotRenderable(f"{what}: {_shown(value)} holds a line end or NUL; leave it out")
-    return "'" + value.replace("'", "'\\''") + "'"
+    return value if _PLAIN_WORD.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"
 
 
 def unit_word(value: str, what: str = "value") -> str:

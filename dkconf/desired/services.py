@@ -192,7 +192,8 @@ def dk_filter(
     if manager == "systemd" and host.platform == "rhel":
         values: dict[str, object] = {
             "name": name,
-            "argv": (paths.dk_filter, "-f", *words, "-p", socket, "-u", user),
+            "argv": (paths.dk_filter, "-f", *words, "-p", socket),
+            "user": user,
         }
         pid_file = ""
         files.append(_unit(name, f"{service}.service", "systemd/dk-filter.service.j2", spec, paths, facts, values))

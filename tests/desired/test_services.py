@@ -96,7 +96,7 @@ def test_debians_dk_filter_reads_its_defaults() -> None:
 
     assert file.path == "/etc/default/dk-filter"
     assert state.services[0].name == "dk-filter"
-    assert b"\nSOCKET='inet:8892@127.0.0.1'\n" in file.content
+    assert b"\nSOCKET=inet:8892@127.0.0.1\n" in file.content
     assert b"-d example.com" in file.content
     (options,) = [line for line in file.content.splitlines() if line.startswith(b"DAEMON_OPTS=")]
     assert b" -p " not in options
