@@ -37,8 +37,8 @@ class Connection:
     """See the module. Made when the connection is accepted; `close` ends it, once."""
 
     __slots__ = (
-        "_answers", "_backlog", "_deadline", "_decoder", "_dialogue", "_fault", "_offer", "_open", "_pending",
-        "_progress", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed", "sock", "touched",
+        "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open",
+        "_pending", "_progress", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed", "sock", "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
@@ -56,6 +56,7 @@ class Connection:
         self._fault: RemoteProtocolError | None = None
         self._unsent: bytearray | None = None
         self._open = False
+        self._decided = False
         self._started = 0.0
         self.closed = False
         self.touched = worker.loop.time()
@@ -222,6 +223,7 @@ class Connection:
         if self._open:
             self._message_over()
         self._open = True
+        self._decided = False
         self._started = self.touched
         self._worker.message_begins()
         session = self._session
@@ -244,12 +246,16 @@ class Connection:
     def _end_of_headers(self, command: m.EndOfHeaders) -> bytes | None:
         session = self._session
         assert session is not None
+        self._decided = True
         reply = session.end_of_headers()
         for name in session.queries:
             self._ask(name)
         return reply
 
     def _body(self, command: m.Body) -> bytes | None:
+        if not self._decided:
+            # Allowed, though no MTA does it: no end of headers before the body, or before the end.
+            self._end_of_headers(m.EndOfHeaders())
         return self._session.body(command[0])  # type: ignore[union-attr]
 
     def _unknown(self, command: m.Unknown) -> bytes | None:
@@ -268,10 +274,11 @@ class Connection:
         self._session.negotiate(*self._offer)
 
     def _end_of_message(self, command: m.EndOfMessage) -> bytes | None:
-        self._pending = command
+        if not self._decided:
+            self._end_of_headers(m.EndOfHeaders())
         reply = self._finish(memoryview(command.chunk) if command.chunk else None)
-        if reply is not _WAIT:
-            self._pending = None
+        if reply is _WAIT:
+            self._pending = command
         return reply
 
     # --- waiting for the DNS

@@ -1,0 +1,122 @@
+"""What holds for any octets that an MTA may send."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dkconf.errors import LocalProtocolError, RemoteProtocolError
+from dkconf.milter import codec, dialogue
+from dkconf.milter import messages as m
+
+LETTERS = st.sampled_from([bytes([letter]) for letter in b"ABCDEHKLMNOQRTU"])
+PACKETS = st.lists(st.tuples(LETTERS, st.binary(max_size=40)), max_size=8)
+
+
+def _decode(pieces):
+    """Commands with body pieces joined, and the fault, if there was one."""
+    decoder, commands, fault = codec.Decoder(), [], None
+    for piece in pieces:
+        got: list[m.Command] = []
+        try:
+            decoder.feed_into(piece, got)
+        except RemoteProtocolError as error:
+            fault = str(error)
+        for command in got:
+            if isinstance(command, m.Body):
+                command = ("body", bytes(command.chunk), command.last)
+                if commands and commands[-1][0] == "body" and not commands[-1][2]:
+                    command = ("body", commands.pop()[1] + command[1], command[2])
+            else:
+                command = (type(command).__name__, command)
+            commands.append(command)
+        if fault is not None:
+            break
+    return commands, fault
+
+
+def _cut(octets, places):
+    cuts = sorted({place % (len(octets) + 1) for place in places})
+    return [octets[a:b] for a, b in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
+
+
+@given(PACKETS, st.lists(st.integers(0, 10_000), max_size=10), st.binary(max_size=10))
+def test_the_cut_does_not_matter(packets, places, tail):
+    """Cut anywhere, a stream means the same: the same commands, and the same fault if it has one."""
+    stream = b"".join(codec.packet(letter, data) for letter, data in packets) + tail
+
+    assert _decode([stream]) == _decode(_cut(stream, places))
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_commands_or_a_fault_of_the_mta(octets):
+    """Nothing else is ever raised."""
+    _decode([octets])
+    _decode([octets[i : i + 1] for i in range(len(octets))])
+
+
+@given(PACKETS, st.integers(0, 0x1FFFFF))
+def test_every_command_gets_the_replies_it_is_owed(packets, protocol):
+    """At most one reply per command, none for those that never get one, whatever the order."""
+    stream = b"".join(codec.packet(letter, data) for letter, data in packets)
+    commands: list[m.Command] = []
+    with contextlib.suppress(RemoteProtocolError):
+        codec.Decoder().feed_into(stream, commands)
+    talk = dialogue.Dialogue()
+    for command in commands:
+        flags = talk.receive(command)
+        if isinstance(command, m.Negotiate) and flags & dialogue.HANDLE:
+            talk.negotiated(protocol)
+            continue
+        if flags & (dialogue.HANDLE | dialogue.ANSWER):
+            reply = talk.answer(command, None)
+            assert reply in (b"", codec.CONTINUE)
+            assert bool(reply) == talk.wants_reply(command)
+            if isinstance(command, m.Macros | m.Abort | m.Quit | m.QuitNewConnection):
+                assert not reply
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_a_header_edit_is_one_field_or_none(name, value):
+    """No octets make an edit that holds a second field, or that an MTA would cut."""
+    try:
+        packet = codec.insert_header(1, name, value)
+    except LocalProtocolError:
+        return
+    field, text, end = packet[9:].split(b"\0")
+    assert (name, value, b"") == (field, text, end)
+    assert all(line[:1] in (b" ", b"\t") for line in value.split(b"\n")[1:])
+
+
+@given(st.binary(max_size=2000))
+def test_a_reply_text_is_one_line(text):
+    """Whatever went into it: printable, every % doubled, short enough for both MTAs."""
+    packet = codec.reply_code(b"550 5.7.0 " + text)
+    line = packet[5:-1]
+    assert packet.endswith(b"\0")
+    assert len(line) <= 980
+    assert all(32 <= c < 127 for c in line)
+    assert b"%" not in line.replace(b"%%", b"")
+
+
+@pytest.mark.parametrize("letter", [b"B", b"L", b"D"])
+def test_tiny_pieces_cost_linear_time(letter):
+    """A packet of 64 KiB octet by octet: twice as much takes about twice as long, not four times."""
+    data = b"a\0b\0" * 16383
+    octets = codec.packet(letter, data)
+
+    def seconds(count: int) -> float:
+        begin = time.process_time()
+        for _ in range(count):
+            decoder = codec.Decoder()
+            for i in range(len(octets)):
+                decoder.feed(octets[i : i + 1])
+        return time.process_time() - begin
+
+    seconds(1)
+    # A quadratic decoder copies 2 GiB per packet, which takes far longer than this.
+    assert seconds(1) < 2.0
