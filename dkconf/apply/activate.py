@@ -25,9 +25,11 @@ from dkconf.apply.originals import Originals
 from dkconf.apply.signals import Signals
 from dkconf.apply.system import System
 from dkconf.desired.state import HostPaths, ManagedDirectory, SystemUser
-from dkconf.errors import DkconfError, NotReverted, Reverted
-from dkconf.plan.actual import FileState
+from dkconf.errors import DkconfError, NotReverted, PlanStale, Reverted
+from dkconf.plan.actual import FileDigest, FileState
 
+TOLD_MARGIN_SECONDS = 0.5
+"""From taking the time until the signal has arrived; a child of that time is waited for in vain, no harm."""
 ANSWER_SECONDS = 20.0
 """How long a filter that was started may take until it answers."""
 
@@ -44,6 +46,10 @@ class Target:
     state: FileState | None
     sendmail: bool = False
     attributes_only: bool = False
+    expected: FileDigest | None = None
+    """As it was planned from; something else there now is somebody's edit, made meanwhile."""
+    planned: bool = False
+    """Whether `expected` is to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,10 @@ class Work:
     confirm_seconds: int | None = None
     systemd: bool = False
     keep_originals: bool = True
+    moves: bool = True
+    """`current` moves: to the new generation, or (release) to none."""
+    overrides: Mapping[str, bool] = field(default_factory=dict)
+    inventory_edit: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,6 +93,8 @@ class Engine:
     state_dir: str
     say: Callable[[str, str], None]
     signals: Signals = field(default_factory=Signals)
+    told_at: float = 0.0
+    """When sendmail was told of the change, epoch seconds; its older children may call the old filters."""
 
     def __post_init__(self) -> None:
         self.journal = JournalStore(self.system, self.state_dir)
@@ -134,6 +146,10 @@ def _prepare(engine: Engine, work: Work) -> Journal:
         after=work.after,
         deadline=deadline,
         units=work.units,
+        moves=work.moves,
+        overrides=work.overrides,
+        overrides_before=engine.journal.overrides(),
+        inventory_edit=work.inventory_edit,
     )
     try:
         if work.manifest is not None:
@@ -172,6 +188,8 @@ def _file_steps(engine: Engine, work: Work) -> tuple[tuple[FileStep, ...], dict[
     for number, target in enumerate(work.targets):
         read = engine.system.attributes if target.attributes_only else engine.system.read
         now = read(target.path)
+        if target.planned and (now.digest if now else None) != target.expected:
+            raise PlanStale(f"{target.path}: was edited since the plan was made; look at it again")
         copy = ""
         if now is not None and not target.attributes_only:
             copy = f"{number:04d}"
@@ -224,6 +242,7 @@ def _change(engine: Engine, work: Work, journal: Journal) -> None:
         put(engine, target)
     if work.tells_sendmail:
         say("plain", "telling sendmail")
+        engine.told_at = engine.clock.wall() + TOLD_MARGIN_SECONDS
         with system.step("tell-sendmail"):
             machine.tell_sendmail(work.paths, journal.sendmail_argv)
         with system.step("check"):
@@ -286,7 +305,7 @@ def _go_back(engine: Engine, cause: Exception) -> NoReturn:
 
 def _commit(engine: Engine, work: Work, journal: Journal) -> None:
     """Say on disk that the host is healthy; from here on a crash goes forward."""
-    after = replace(work.after, hup_time=engine.clock.wall(), generation=journal.generation)
+    after = replace(work.after, hup_time=engine.told_at or engine.clock.wall(), generation=journal.generation)
     phase: Phase = "confirming" if journal.deadline is not None else "committed"
     journal = replace(journal, phase=phase, after=after)
     engine.journal.write(journal)
@@ -297,8 +316,9 @@ def finish(engine: Engine, journal: Journal) -> None:
     """Put the generation in force; also what recovery does with a committed journal."""
     generations = engine.generations
     generations.publish(journal.generation)
-    if generations.current() != journal.generation:
+    if generations.current() != journal.generation and journal.moves:
         generations.set_current(journal.generation)
+    engine.journal.set_overrides(journal.overrides)
     if journal.phase == "confirming":
         return
     has_more = bool(journal.after.stop or journal.after.remove)

@@ -100,10 +100,17 @@ class Journal:
     """Made by this run, in the order of making."""
     services: tuple[ServiceStep, ...] = ()
     tells_sendmail: bool = True
+    moves: bool = True
+    """`current` moves to `generation` (0 = to none); False: it stays as it is."""
     sendmail_argv: tuple[str, ...] = ()
     after: Outstanding = field(default_factory=Outstanding)
     deadline: Deadline | None = None
     units: bool = False
+    overrides: Mapping[str, bool] = field(default_factory=dict)
+    """Set against the inventory when this change is in force."""
+    overrides_before: Mapping[str, bool] = field(default_factory=dict)
+    inventory_edit: tuple[str, ...] = ()
+    """(path, host, filter, "on" or "off"): what the inventory is to say once the change is confirmed."""
 
 
 class JournalStore:
@@ -115,6 +122,7 @@ class JournalStore:
         self.directory = f"{state_dir}/journal"
         self._file = f"{self.directory}/journal.json"
         self._outstanding = f"{state_dir}/outstanding.json"
+        self._overrides = f"{state_dir}/overrides.json"
 
     def read(self) -> Journal | None:
         """Return the journal of a run that is not over, None if there is none.
@@ -168,6 +176,21 @@ class JournalStore:
         """Return what is still to be stopped and cleared away, None if nothing is."""
         found = self._system.read(self._outstanding)
         return None if found is None else _load(Outstanding, self._outstanding, found)
+
+    def overrides(self) -> dict[str, bool]:
+        """Return the filters set against the inventory: name -> called."""
+        found = self._system.read(self._overrides)
+        return {} if found is None else {str(k): bool(v) for k, v in json.loads(found.content).items()}
+
+    def set_overrides(self, overrides: Mapping[str, bool]) -> None:
+        """Keep the filters set against the inventory; nothing is written where nothing changes."""
+        if dict(overrides) == self.overrides():
+            return
+        if overrides:
+            text = json.dumps(dict(overrides), sort_keys=True)
+            self._system.write(self._overrides, FileState(text.encode(), 0o600, "root", "root"))
+        else:
+            self._system.remove(self._overrides)
 
     def set_outstanding(self, after: Outstanding | None) -> None:
         """Keep, or (None) forget, what is outstanding."""

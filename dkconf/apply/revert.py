@@ -51,6 +51,7 @@ def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
     generations = engine.generations
     if generations.current() != journal.previous:
         generations.set_current(journal.previous)
+    engine.journal.set_overrides(journal.overrides_before)
     if journal.generation:
         generations.remove(journal.generation)
     engine.journal.end()

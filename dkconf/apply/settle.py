@@ -1,7 +1,8 @@
-"""What comes after a change: a filter that is no longer called is drained, stopped, and its files cleared away.
+"""What comes after a change: a filter that is no longer called is drained, stopped, and its files cleared
+away.
 
-Kept on disk until it is done, so that the next run goes on with it. Nothing here is needed for mail to flow: a
-filter that runs on for nothing does no harm, one that is stopped too early costs mail.
+Kept on disk until it is done, so that the next run goes on with it. Nothing here is needed for mail to
+flow: a filter that runs on for nothing does no harm, one that is stopped too early costs mail.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dkconf.apply.activate import Engine
+from dkconf.apply.context import Line
 from dkconf.apply.journal import Outstanding
+from dkconf.apply.system import RealSystem
+from dkconf.errors import DkconfError
 
 
 def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
@@ -78,3 +82,35 @@ def merged(new: Outstanding, old: Outstanding | None, wanted: frozenset[str], fi
         written={**old.written, **new.written},
         units=new.units or old.units,
     )
+
+
+def edit_inventory(engine: Engine, edit: tuple[str, ...]) -> tuple[Line, ...]:
+    """Make the inventory say what the host does now, and drop the override; return what to tell.
+
+    Comments and layout stay. Where it cannot be written the override stays, and every plan shows it.
+
+    Args:
+        edit: (path, host, filter, "on" or "off").
+    """
+    path, host, name, state = edit
+    try:
+        from dkconf.spec import edit as text_edit
+
+        disk = RealSystem("/")
+        found = disk.read(path)
+        if found is None:
+            raise DkconfError(f"{path}: not found")
+        change = text_edit.enable_filter if state == "on" else text_edit.disable_filter
+        text = found.content.decode("utf-8")
+        edited = change(text, host, name)
+        if edited != text:
+            with engine.system.step("inventory"):
+                disk.write(path, replace(found, content=edited.encode("utf-8"), mtime_ns=0))
+    except (DkconfError, OSError, UnicodeDecodeError) as exc:
+        return (
+            ("warn", f"the inventory was not edited ({exc}); {name} stays {state} by an override until it follows"),
+        )
+    overrides = engine.journal.overrides()
+    overrides.pop(name, None)
+    engine.journal.set_overrides(overrides)
+    return (("ok", f"{path}: {name} is {state} there too"),)

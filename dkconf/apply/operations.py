@@ -1,0 +1,276 @@
+"""What the command line calls: one function per command that works on a host.
+
+Each takes a `Context` and returns an `Outcome`; refusals and failures are exceptions that carry their exit
+status. `plan_host` and `status` take no lock and cannot write; every other one holds the host's lock, and
+first repairs what an interrupted run has left.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from dkconf import __version__
+from dkconf.apply.activate import finish
+from dkconf.apply.change import after, carry_out
+from dkconf.apply.clock import utc
+from dkconf.apply.context import Context, Line, Outcome
+from dkconf.apply.observe import observe
+from dkconf.apply.release import release
+from dkconf.apply.report import status
+from dkconf.apply.rollback import rollback
+from dkconf.apply.session import Session, Wanted, change, look, refuse_while_waiting, wanted
+from dkconf.apply.settle import edit_inventory
+from dkconf.apply.switch import disable_filter, enable_filter
+from dkconf.apply.work import Order
+from dkconf.errors import PlanStale, Reverted, Status, UsageProblem
+from dkconf.plan import safety
+from dkconf.plan.actual import FileState
+from dkconf.plan.diff import compare, diff
+from dkconf.plan.model import FORMAT, Plan, saved_digest
+from dkconf.plan.text import render
+
+__all__ = [
+    "apply_plan",
+    "confirm",
+    "disable_filter",
+    "enable_filter",
+    "generations",
+    "generations_diff",
+    "generations_pin",
+    "plan_host",
+    "recover",
+    "release",
+    "rollback",
+    "status",
+]
+
+
+def plan_host(ctx: Context) -> Outcome:
+    """Return what apply would change on this host; nothing is written, anywhere."""
+    session = look(ctx)
+    order = _order(session, "apply", ctx.take_over)
+    return _shown(session, order)
+
+
+def _shown(session: Session, order: Order) -> Outcome:
+    plan = order.plan
+    clock = session.engine.clock
+    refusals = safety.without(safety.refusals(plan, take_over=order.take_over), session.ctx.accept_risk)
+    shown = replace(plan, problems=refusals)
+    lines: list[Line] = list(render(shown))
+    if session.engine.journal.read() is not None:
+        lines.append(("warn", "an earlier change is not over: see `dkconf status`"))
+    saved = plan.to_json(
+        plan_id=secrets.token_hex(16),
+        created=utc(clock.wall()),
+        dkconf_version=__version__,
+        inventory=order.inventory,
+        git={"commit": order.git_commit, "dirty": order.git_dirty},
+    )
+    changed = not plan.empty or any(d.matters for d in plan.drift)
+    return Outcome(Status.OK, tuple(lines), {"plan": saved, "changed": changed}, changed)
+
+
+def _order(session: Session, command: str, take_over: frozenset[str]) -> Order:
+    """Return the plan that the inventory asks for, and what its manifest will say."""
+    journal = session.engine.journal
+    want: Wanted = wanted(session.ctx, journal.overrides())
+    desired, last = want.desired, session.last
+    actual = observe(session.system, session.machine, desired, last, journal.outstanding())
+    plan = diff(
+        desired,
+        actual,
+        last,
+        take_over=take_over,
+        inventory_digest=want.inventory.digest,
+        overrides=want.overrides,
+    )
+    return Order(
+        command=command,
+        desired=desired,
+        plan=replace(plan, notes=(*plan.notes, *desired.warnings)),
+        actual=actual,
+        overrides=want.overrides,
+        inventory=want.path,
+        inventory_digest=want.inventory.digest,
+        git_commit=want.commit.commit,
+        git_dirty=want.commit.dirty,
+        take_over=take_over,
+    )
+
+
+def apply_plan(
+    ctx: Context,
+    plan_file: str | None = None,
+    *,
+    confirm_timeout: int | None = None,
+    drain_timeout: int = 600,
+) -> Outcome:
+    """Make the host what the inventory says; with `plan_file`, only if that is exactly the plan.
+
+    Args:
+        plan_file: A plan that `plan --out` has saved.
+        confirm_timeout: Seconds after which the change goes back unless it is confirmed.
+        drain_timeout: Seconds that a filter which is off may wait for its last connections.
+
+    Raises:
+        PlanStale: The plan was applied before, was edited, or is no longer what would be done.
+    """
+    saved = _read_plan(plan_file) if plan_file else None
+    with change(ctx, "apply") as session:
+        refuse_while_waiting(session)
+        take_over = ctx.take_over | frozenset(saved["take_over"] if saved else ())
+        order = _order(session, "apply", take_over)
+        order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
+        if saved is not None:
+            _compare(session, saved, order.plan)
+        if order.plan.empty and not any(d.matters for d in order.plan.drift):
+            session.engine.journal.set_overrides(order.overrides)
+            done = Outcome(Status.OK, (("ok", f"{order.plan.host}: nothing to do"),), {"changed": False})
+            return after(session, done, seconds=drain_timeout)
+        outcome = carry_out(session, order)
+        if saved is not None and outcome.changed:
+            _remember(session, str(saved["plan_id"]))
+        return outcome
+
+
+def _read_plan(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as source:
+            saved = json.loads(source.read())
+    except OSError as exc:
+        raise UsageProblem(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
+    except ValueError as exc:
+        raise UsageProblem(f"{path}: not a plan: {exc}; `dkconf plan --out FILE` writes one") from exc
+    keys = {"plan_id", "digest", "take_over", "host"}
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT or not keys <= set(saved):
+        raise UsageProblem(f"{path}: not a plan of this version; `dkconf plan --out FILE` writes one")
+    if saved_digest(saved) != saved["digest"]:
+        raise PlanStale(f"{path}: was edited after it was made; make a new plan")
+    return saved
+
+
+def _compare(session: Session, saved: dict[str, Any], plan: Plan) -> None:
+    """Raise `PlanStale` unless the saved plan is the one that would be made now, and was never applied."""
+    if saved["plan_id"] in _ledger(session):
+        raise PlanStale("this plan was applied already; make a new one")
+    if saved["digest"] == plan.digest:
+        return
+    now = plan.to_json()
+    reasons = [words for key, words in _STALE.items() if saved.get(key) != now.get(key)]
+    raise PlanStale(f"the plan is stale: {', '.join(reasons) or 'it differs'}; make a new one")
+
+
+_STALE = {
+    "host": "it is for another host",
+    "inventory_digest": "the inventory has changed",
+    "from_generation": "another generation is in force",
+    "files": "files would change in another way",
+    "drift": "a file was edited since",
+}
+
+
+def _ledger(session: Session) -> list[str]:
+    found = session.system.read(f"{session.engine.state_dir}/plans.json")
+    return [str(i) for i in json.loads(found.content)] if found else []
+
+
+def _remember(session: Session, plan_id: str) -> None:
+    ids = [*_ledger(session), plan_id][-1000:]
+    path = f"{session.engine.state_dir}/plans.json"
+    session.system.write(path, FileState(json.dumps(ids).encode(), 0o600, "root", "root"))
+
+
+def confirm(ctx: Context) -> Outcome:
+    """Keep what a change with a confirm timeout has done; then drain and stop what is no longer called.
+
+    Raises:
+        Reverted: The deadline was over; the previous state is back.
+        UsageProblem: Nothing waits for a confirmation.
+    """
+    before = look(ctx).engine.journal.read()
+    with change(ctx, "confirm") as session:
+        engine = session.engine
+        journal = engine.journal.read()
+        if journal is None or journal.deadline is None:
+            if before is not None and before.phase == "confirming":
+                raise Reverted(f"too late: {before.command} was not confirmed in time and went back")
+            raise UsageProblem("nothing waits for a confirmation")
+        confirmed = replace(journal, phase="committed", deadline=None)
+        engine.journal.write(confirmed)
+        finish(engine, confirmed)
+        with engine.system.step("disarm"):
+            engine.machine.disarm(engine.state_dir)
+        lines: tuple[Line, ...] = (("ok", f"confirmed: {journal.command}"),)
+        if journal.inventory_edit:
+            lines = (*lines, *edit_inventory(engine, journal.inventory_edit))
+        done = Outcome(Status.OK, lines, {"generation": journal.generation, "changed": True}, True)
+        return after(session, done)
+
+
+def recover(ctx: Context, *, boot: bool = False) -> Outcome:
+    """Finish or undo a run that was cut off, and honour a deadline that has passed."""
+    said: list[Line] = []
+    told = replace(ctx, say=lambda style, line: said.append((style, line)))
+    with change(told, "recover", booting=boot) as session:
+        journal = session.engine.journal.read()
+        if journal is not None and journal.deadline is not None:
+            until = utc(journal.deadline.wall)
+            said.append(("warn", f"{journal.command} waits for its confirmation until {until}"))
+        elif not boot and session.engine.journal.outstanding() is not None:
+            outcome = Outcome(Status.OK, tuple(said), {"changed": True}, True)
+            return after(session, outcome)
+    done = bool(said)
+    return Outcome(Status.OK, tuple(said) or (("ok", "nothing to recover"),), {"changed": done}, done)
+
+
+def generations(ctx: Context) -> Outcome:
+    """Return the list of the host's generations, the newest last."""
+    store = look(ctx).engine.generations
+    current, pinned = store.current(), store.pinned()
+    lines: list[Line] = []
+    rows = []
+    for number in store.numbers():
+        manifest = store.manifest(number)
+        marks = [w for w, on in (("in force", number == current), ("pinned", number in pinned)) if on]
+        off = [f.name for f in manifest.desired.filters if not f.enabled]
+        words = f"{number:>6}  {manifest.created}  {manifest.actor}  {manifest.command}"
+        words += f"  off: {', '.join(off)}" if off else ""
+        if manifest.git_commit:
+            words += f"  git {manifest.git_commit[:12]}{'+' if manifest.git_dirty else ''}"
+        words += f"  ({', '.join(marks)})" if marks else ""
+        lines.append(("ok" if number == current else "plain", words))
+        rows.append(
+            {
+                "number": number,
+                "created": manifest.created,
+                "actor": manifest.actor,
+                "command": manifest.command,
+                "in_force": number == current,
+                "pinned": number in pinned,
+                "git": {"commit": manifest.git_commit, "dirty": manifest.git_dirty},
+                "filters": {f.name: "called" if f.enabled else "defined" for f in manifest.desired.filters},
+            }
+        )
+    return Outcome(Status.OK, tuple(lines) or (("plain", "no generation yet"),), {"generations": rows})
+
+
+def generations_diff(ctx: Context, a: int, b: int) -> Outcome:
+    """Return what differs between the generations `a` and `b`."""
+    store = look(ctx).engine.generations
+    plan = compare(store.desired(a), store.desired(b))
+    if plan.empty:
+        return Outcome(Status.OK, (("ok", f"generations {a} and {b} are the same"),), {"changed": False})
+    lines = [("head", f"from generation {a} to {b}"), *render(plan)[1:]]
+    return Outcome(Status.OK, tuple(lines), {"plan": plan.to_json(), "changed": True}, True)
+
+
+def generations_pin(ctx: Context, number: int, pinned: bool) -> Outcome:
+    """Keep generation `number` for good, or let it grow old again."""
+    with change(ctx, "generations pin") as session:
+        session.engine.generations.pin(number, pinned)
+    word = "pinned" if pinned else "no longer pinned"
+    return Outcome(Status.OK, (("ok", f"generation {number} is {word}"),), {"changed": True}, True)

@@ -1,0 +1,171 @@
+"""The running machine, as an operation sees it: the judge, sendmail, services, users, and the revert
+timer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dkconf.apply import gates, preflight, stage, timer
+from dkconf.apply.drain import drain
+from dkconf.apply.machine import Case, Judged
+from dkconf.apply.services import Services, create_user, wait_until_answers
+from dkconf.desired.state import HostPaths, Service, SystemUser
+from dkconf.errors import DkconfError, Refusal
+from dkconf.probe import live, ports
+from dkconf.sendmail import cf, mc
+
+
+class RealMachine:
+    """Every method acts on this machine; see `Machine`."""
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        self._say = say
+        self._services = Services()
+
+    def preflight(self, paths: HostPaths) -> tuple[str, ...]:
+        return tuple(preflight.preflight(paths))
+
+    # judging
+
+    def judge(self, case: Case) -> Judged:
+        paths, desired = case.desired.paths, case.desired
+        notes: list[str] = []
+        staged, used_stored = self._stage(case, notes)
+        try:
+            live_model = cf.parse(mc.decode(case.live_cf))
+            refusals = self._meant(case, staged.model, live_model)
+            if case.gates:
+                refusals += self._gates(case)
+            if case.canary and not refusals:
+                from dkconf.apply.judge import judge
+
+                found = judge(staged, case.live_cf, desired, changed=case.changed, domains=_new_domains(case))
+                refusals += found.refusals
+                notes += found.notes
+            before = None
+            if case.canary and live.find_master(paths.pid_file) is not None:
+                before = ports.probe_all(live_model, recipient=desired.probe_recipient)
+            recipient = {"recipient": desired.probe_recipient}
+            return Judged(staged.cf, tuple(refusals), tuple(notes), before, used_stored, recipient)
+        finally:
+            staged.discard()
+
+    def _stage(self, case: Case, notes: list[str]) -> tuple[stage.Staged, bool]:
+        """Build the candidate; where m4 fails on the way back, take the .cf that was kept."""
+        paths = case.desired.paths
+        live_mc, live_fragment = mc.decode(case.live_mc), _text(case.live_fragment)
+        try:
+            stage.baseline(paths, live_mc, live_fragment, case.live_cf).discard()
+            return stage.stage(paths, mc.decode(case.mc), _text(case.fragment)), False
+        except stage.StageFailed as exc:
+            if case.stored_cf is None:
+                raise
+            notes.append(f"built from the stored sendmail.cf, since: {exc}")
+        directory = stage.private_directory("stored")
+        path = directory / "sendmail.cf"
+        path.write_bytes(case.stored_cf)
+        model = cf.parse(mc.decode(case.stored_cf))
+        staged = stage.Staged(
+            Path(directory), mc.decode(case.mc), _text(case.fragment), case.stored_cf, str(path), model
+        )
+        try:
+            stage.check_start(paths, staged.cf_path, "stored")
+        except BaseException:
+            staged.discard()
+            raise
+        return staged, True
+
+    def _meant(self, case: Case, candidate: cf.CfModel, live_model: cf.CfModel) -> list[Refusal]:
+        managed = {c.name for c in mc.find_filters(_text(case.live_fragment) or "", fragment=True)}
+        found = stage.meant(candidate, live_model, case.desired.filters, managed, case.taken_over)
+        way_on = "look at the rest of sendmail.mc and the files that it includes"
+        return [Refusal("", f"the built sendmail.cf is not what was meant: {words}", way_on) for words in found]
+
+    def _gates(self, case: Case) -> list[Refusal]:
+        from dkconf.dns.resolve import lookup
+
+        before = gates.signatures(case.before) if case.before else set()
+        after = gates.signatures(case.desired)
+        ask = lookup()
+        found: list[Refusal] = []
+        new = after - before
+        if new and gates.UNPUBLISHED_KEY not in case.accepted:
+            self._say("plain", "looking up the key records")
+            found += gates.unpublished_keys(case.desired, new, ask)
+        losing = gates.losing_last_signer(before, after)
+        if losing and gates.POLICY not in case.accepted:
+            self._say("plain", "looking up the policy records")
+            found += gates.policy_strict(losing, ask)
+        return found
+
+    # sendmail
+
+    def sendmail_argv(self, paths: HostPaths) -> tuple[str, ...]:
+        master = live.find_master(paths.pid_file)
+        return master.argv if master is not None else ()
+
+    def tell_sendmail(self, paths: HostPaths, argv: tuple[str, ...]) -> None:
+        master = live.find_master(paths.pid_file)
+        if master is None and not argv:
+            self._say("warn", "sendmail does not run; it reads the new configuration when it starts")
+            return
+        live.tell(master, self._live_model(paths), paths.pid_file, argv, told=lambda line: self._say("dim", line))
+
+    def check(self, paths: HostPaths, judged: Judged | None) -> tuple[str, ...]:
+        if judged is None or not isinstance(judged.before, ports.PortReport):
+            return ()
+        recipient = str(judged.details.get("recipient", ""))
+        now = ports.probe_all(self._live_model(paths), recipient=recipient)
+        return tuple(ports.worse(judged.before, now))
+
+    def _live_model(self, paths: HostPaths) -> cf.CfModel:
+        return cf.parse(mc.decode(Path(paths.sendmail_cf).read_bytes()))
+
+    # filters
+
+    def running(self, service: Service) -> bool | None:
+        try:
+            return {"running": True, "stopped": False}.get(self._services.status(service))
+        except DkconfError:
+            return None
+
+    def start(self, service: Service) -> None:
+        self._services.start(service)
+
+    def reload(self, service: Service) -> None:
+        self._services.reload(service)
+
+    def stop(self, service: Service) -> None:
+        self._services.stop(service)
+
+    def wait_answers(self, socket: str, seconds: float) -> str:
+        return wait_until_answers(socket, seconds)
+
+    def read_units(self, service: Service) -> None:
+        self._services.read_units(service)
+
+    def create_user(self, user: SystemUser, platform: str) -> None:
+        create_user(user, platform)
+
+    def drain(self, paths: HostPaths, sockets: tuple[str, ...], since: float, seconds: int) -> tuple[str, ...]:
+        found = drain(paths.pid_file, sockets, since, seconds)
+        return () if found.done else tuple(found.remaining)
+
+    # the timer
+
+    def arm(self, state_dir: str, seconds: int, run: str, systemd: bool) -> None:
+        timer.arm(state_dir, seconds, run, systemd)
+
+    def disarm(self, state_dir: str) -> None:
+        timer.disarm(state_dir)
+
+
+def _text(octets: bytes | None) -> str | None:
+    return None if octets is None else mc.decode(octets)
+
+
+def _new_domains(case: Case) -> tuple[str, ...]:
+    """Return the domains whose signatures are new: they are tried first."""
+    before = gates.signatures(case.before) if case.before else set()
+    return tuple(sorted({s.domain for s in gates.signatures(case.desired) - before}))

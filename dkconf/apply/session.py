@@ -1,0 +1,237 @@
+"""What an operation works with: the host's files and machine, its state directory, and what the inventory
+wants."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from dkconf.apply.activate import Engine
+from dkconf.apply.clock import RealClock, utc
+from dkconf.apply.context import Context, Line
+from dkconf.apply.git import Commit, commit_of
+from dkconf.apply.machine import FilesOnly, Machine
+from dkconf.apply.revert import recover
+from dkconf.apply.steps import hook_from_environment
+from dkconf.apply.system import ReadOnlySystem, RealSystem, System
+from dkconf.desired.state import DesiredState
+from dkconf.errors import DkconfError, UsageProblem, Waiting
+from dkconf.plan.actual import LastApplied
+from dkconf.spec.model import Host, Inventory
+
+STATE_DIRS = ("/var/lib/dkconf", "/var/db/dkconf")
+"""Of the platforms; the first is Debian's and RHEL's."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the inventory wants of one host."""
+
+    desired: DesiredState
+    inventory: Inventory
+    path: str
+    overrides: Mapping[str, bool]
+    """Those in force against the inventory; one that it follows by now is none."""
+    commit: Commit
+
+
+@dataclass(frozen=True)
+class Session:
+    """One operation under way."""
+
+    ctx: Context
+    engine: Engine
+    last: LastApplied | None
+
+    @property
+    def system(self) -> System:
+        return self.engine.system
+
+    @property
+    def machine(self) -> Machine:
+        return self.engine.machine
+
+
+def host_name(ctx: Context) -> str:
+    """Return --host, or this machine's name."""
+    if ctx.host:
+        return ctx.host
+    from dkconf.probe.hostname import host_name as kernel_name
+
+    return kernel_name()
+
+
+def host_in(ctx: Context, inventory: Inventory) -> str:
+    """Return the inventory's name of this host; a short kernel name finds its qualified one."""
+    name = host_name(ctx)
+    if name in inventory.hosts or ctx.host:
+        return name
+    if "." not in name:
+        near = [h for h in inventory.hosts if h.partition(".")[0] == name]
+        if len(near) == 1:
+            return near[0]
+    elif name.partition(".")[0] in inventory.hosts:
+        return name.partition(".")[0]
+    return name
+
+
+def load(ctx: Context) -> tuple[Inventory, str]:
+    """Return the inventory and its path.
+
+    Raises:
+        DkconfError: There is none, or it is invalid.
+    """
+    from dkconf import spec
+
+    path = ctx.inventory or "inventory.yaml"
+    return spec.load(path).inventory, os.path.abspath(path)
+
+
+def wanted(ctx: Context, overrides: Mapping[str, bool]) -> Wanted:
+    """Return what the inventory wants of this host, with `overrides` on top."""
+    from dkconf import desired, keys
+
+    inventory, path = load(ctx)
+    name = host_in(ctx, inventory)
+    host = inventory.hosts.get(name)
+    active: dict[str, bool] = {}
+    if host is not None:
+        active = {n: on for n, on in overrides.items() if n in host.filters and on != called(host, n)}
+        inventory = replace(inventory, hosts={**inventory.hosts, name: with_overrides(host, active)})
+    halves = keys.read_public_halves(os.path.join(os.path.dirname(path), "keys"))
+    return Wanted(desired.build(inventory, name, halves), inventory, path, active, commit_of(path))
+
+
+def called(host: Host, name: str) -> bool:
+    """Return whether the inventory has the host call the filter."""
+    return name not in host.disabled_filters
+
+
+def with_overrides(host: Host, overrides: Mapping[str, bool]) -> Host:
+    """Return the host with some filters turned on or off against the inventory."""
+    off = [n for n in host.disabled_filters if not overrides.get(n, False)]
+    off += [n for n, on in overrides.items() if not on and n not in off]
+    return replace(host, disabled_filters=tuple(off))
+
+
+def state_dir(ctx: Context, system: System) -> str:
+    """Return where the host's generations lie: as told, as the inventory says, or the platform's place."""
+    if ctx.state_dir:
+        return ctx.state_dir
+    if ctx.inventory:
+        # A rollback must not need a valid inventory: one that cannot be read tells nothing here.
+        with suppress(DkconfError):
+            from dkconf.desired.platform import host_paths
+
+            inventory, _ = load(ctx)
+            name = host_in(ctx, inventory)
+            if name in inventory.hosts:
+                return host_paths(name, inventory.hosts[name]).state_dir
+    return next((d for d in STATE_DIRS if system.is_directory(d)), STATE_DIRS[0])
+
+
+def look(ctx: Context) -> Session:
+    """Return a session that can only read: for plan and status."""
+    inner = ctx.system or RealSystem(ctx.root)
+    system: System = ReadOnlySystem(inner)
+    return _session(ctx, system)
+
+
+@contextmanager
+def change(ctx: Context, command: str, *, booting: bool = False) -> Iterator[Session]:
+    """Hold the host's lock, repair what an earlier run left, and yield a session that may change things.
+
+    Raises:
+        Locked: Another run is at work.
+        Waiting: A change waits for its confirmation.
+    """
+    system = ctx.system or RealSystem(ctx.root, hook_from_environment())
+    directory = state_dir(ctx, system)
+    make_state_dir(system, directory)
+    holder = {"pid": os.getpid(), "command": f"dkconf {command}", "user": actor(), "since": ""}
+    session = _session(ctx, system, directory)
+    holder["since"] = utc(session.engine.clock.wall())
+    with system.lock(f"{directory}/lock", holder), session.engine.signals.watched():
+        for words in recover(session.engine, booting=booting):
+            ctx.say("warn", words)
+        yield replace(session, last=session.engine.generations.last_applied())
+
+
+def refuse_while_waiting(session: Session) -> None:
+    """Raise `Waiting` while an earlier change waits for its confirmation."""
+    journal = session.engine.journal.read()
+    if journal is None or journal.deadline is None:
+        return
+    until = utc(journal.deadline.wall)
+    raise Waiting(
+        f"{journal.command} waits for its confirmation until {until}; `dkconf confirm` keeps it, "
+        "and without that it goes back by itself"
+    )
+
+
+def make_state_dir(system: System, path: str) -> None:
+    """Make the state directory, for root alone, and what is missing above it."""
+    missing = []
+    above = path
+    while above not in ("", "/") and not system.is_directory(above):
+        missing.append(above)
+        above = above.rpartition("/")[0]
+    for folder in reversed(missing):
+        system.mkdir(folder, 0o700 if folder == path else 0o755, "0", "0")
+
+
+def _session(ctx: Context, system: System, directory: str = "") -> Session:
+    clock = ctx.clock or RealClock()
+    machine = ctx.machine or (_real_machine(ctx) if system.root == "/" else FilesOnly())
+    engine = Engine(system, machine, clock, directory or state_dir(ctx, system), ctx.say)
+    return Session(ctx, engine, engine.generations.last_applied())
+
+
+def _real_machine(ctx: Context) -> Machine:
+    from dkconf.apply.real import RealMachine
+
+    return RealMachine(ctx.say)
+
+
+def actor() -> str:
+    """Return who runs this: the user, and the user behind sudo."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER", "")
+    return f"{name} ({behind})" if behind and behind != name else name
+
+
+def ask(session: Session, lines: tuple[Line, ...]) -> bool:
+    """Show the plan and return whether to go on.
+
+    Raises:
+        Refused: There is nobody to ask.
+    """
+    from dkconf.errors import Refusal, Refused
+
+    ctx = session.ctx
+    if ctx.yes:
+        for style, line in lines:
+            ctx.say(style, line)
+        return True
+    if ctx.ask is None:
+        raise Refused([Refusal("", "there is no terminal to ask on", "--yes")])
+    return ctx.ask(lines)
+
+
+def need_generation(session: Session) -> LastApplied:
+    """Return the generation in force.
+
+    Raises:
+        UsageProblem: dkconf has applied nothing here.
+    """
+    if session.last is None:
+        raise UsageProblem(
+            f"{session.engine.state_dir}: no generation is in force on this host; `dkconf apply` makes the first"
+        )
+    return session.last

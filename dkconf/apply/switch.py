@@ -1,0 +1,157 @@
+"""`disable-filter` and `enable-filter`: the generation in force, changed by one filter alone.
+
+Other edits of the inventory stay pending. The inventory is made to follow when the host is healthy; until
+it does, an override keeps apply from turning the filter back. In an emergency nothing outside the host is
+asked, and a line that the administrator wrote by hand will do as well.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from dkconf.apply.change import carry_out
+from dkconf.apply.context import Context, Outcome
+from dkconf.apply.observe import observe
+from dkconf.apply.session import Session, change, refuse_while_waiting
+from dkconf.apply.unmanaged import by_hand, switch_by_hand
+from dkconf.apply.work import Order
+from dkconf.desired.state import DesiredState, ManagedFile
+from dkconf.errors import DkconfError, Status, UsageProblem
+from dkconf.plan.actual import LastApplied
+from dkconf.plan.diff import SENDMAIL_ROLES, diff
+from dkconf.plan.model import Plan
+from dkconf.sendmail import mc
+
+SKIPPED = (
+    "skipped in an emergency: DNS and policy gates, the canary, draining; the filter itself runs on "
+    "until the next `dkconf apply`"
+)
+
+
+def disable_filter(
+    ctx: Context,
+    name: str,
+    *,
+    emergency: bool = False,
+    confirm_timeout: int | None = None,
+    drain_timeout: int = 600,
+) -> Outcome:
+    """Have sendmail call the filter no more, then drain it and stop it.
+
+    Args:
+        emergency: On the host alone, at once: no gates, canary or drain; also for a line written by hand.
+    """
+    if emergency:
+        ctx = replace(ctx, yes=True)
+    return _switch(ctx, name, False, emergency, confirm_timeout, drain_timeout)
+
+
+def enable_filter(ctx: Context, name: str, *, confirm_timeout: int | None = None, drain_timeout: int = 600) -> Outcome:
+    """Have sendmail call the filter again, once it answers and the canary has passed."""
+    return _switch(ctx, name, True, False, confirm_timeout, drain_timeout)
+
+
+def _switch(
+    ctx: Context, name: str, on: bool, emergency: bool, confirm_timeout: int | None, drain_timeout: int
+) -> Outcome:
+    command = f"{'enable' if on else 'disable'}-filter {name}"
+    with change(ctx, command) as session:
+        refuse_while_waiting(session)
+        last = session.last
+        if last is None or all(f.name != name for f in last.desired.filters):
+            if by_hand(session, name, on) and (emergency or on):
+                return switch_by_hand(session, name, on, command)
+            raise UsageProblem(_unknown(session, name, on))
+        order = _order(session, last, name, on, command)
+        order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
+        if emergency:
+            order = replace(order, gates=False, canary=False, settle=False, take_over=_all_drift(order.plan))
+        if order.plan.empty:
+            return _nothing(session, order, name, on)
+        outcome = carry_out(session, order)
+        if emergency and outcome.changed:
+            outcome = replace(outcome, lines=(*outcome.lines, ("warn", SKIPPED)))
+        return outcome
+
+
+def _nothing(session: Session, order: Order, name: str, on: bool) -> Outcome:
+    from dkconf.apply.settle import edit_inventory
+
+    lines = [("ok", f"filter {name} is {'called' if on else 'not called'} already: nothing to do")]
+    if order.inventory_edit:
+        lines += edit_inventory(session.engine, order.inventory_edit)
+    return Outcome(Status.OK, tuple(lines), {"changed": False})
+
+
+def _order(session: Session, last: LastApplied, name: str, on: bool, command: str) -> Order:
+    desired = switched(last.desired, name, on)
+    engine = session.engine
+    actual = observe(session.system, session.machine, desired, last, engine.journal.outstanding())
+    if not on:
+        # A filter must be possible to turn off whatever is wrong with a key.
+        actual = replace(actual, keys={})
+    overrides = {**engine.journal.overrides(), name: on}
+    plan = _alone(diff(desired, actual, last, overrides=overrides), last.desired, name)
+    manifest = engine.generations.manifest(last.number)
+    path = os.path.abspath(session.ctx.inventory) if session.ctx.inventory else manifest.inventory
+    return Order(
+        command=command,
+        desired=desired,
+        plan=plan,
+        actual=actual,
+        overrides=overrides,
+        inventory=manifest.inventory,
+        inventory_digest=manifest.inventory_digest,
+        git_commit=manifest.git_commit,
+        git_dirty=manifest.git_dirty,
+        take_over=session.ctx.take_over,
+        inventory_edit=(path, desired.host, name, "on" if on else "off") if path else (),
+    )
+
+
+def _alone(plan: Plan, desired: DesiredState, name: str) -> Plan:
+    """Return the plan without what does not concern this filter: that stays as it is, drifted or not."""
+    own = {f.path for f in desired.files if f.filter == name or f.role == "fragment"}
+    own.add(desired.paths.sendmail_mc)
+    keys = {k.path for k in desired.keys}
+    return replace(
+        plan,
+        files=tuple(f for f in plan.files if f.role in SENDMAIL_ROLES or f.path in own | keys),
+        services=tuple(s for s in plan.services if s.filter == name),
+        filters=tuple(f for f in plan.filters if f.name == name),
+        drift=tuple(d for d in plan.drift if d.path in own),
+        overrides={},
+    )
+
+
+def _all_drift(plan: Plan) -> frozenset[str]:
+    return frozenset(d.path for d in plan.drift)
+
+
+def _unknown(session: Session, name: str, on: bool) -> str:
+    if by_hand(session, name, on):
+        return f"filter {name} is written by hand in sendmail.mc: disable-filter {name} --emergency turns it off"
+    last = session.last
+    known = ", ".join(f.name for f in last.desired.filters) if last else ""
+    return f"filter {name}: not on this host; it has: {known or 'none by dkconf'}"
+
+
+def switched(desired: DesiredState, name: str, on: bool) -> DesiredState:
+    """Return the state in which filter `name` is called, or only defined; nothing else differs."""
+    return replace(
+        desired,
+        filters=tuple(replace(f, enabled=on) if f.name == name else f for f in desired.filters),
+        services=tuple(replace(s, running=on) if s.filter == name and s.managed else s for s in desired.services),
+        files=tuple(_switched_fragment(f, name, on) if f.role == "fragment" else f for f in desired.files),
+    )
+
+
+def _switched_fragment(file: ManagedFile, name: str, on: bool) -> ManagedFile:
+    text = mc.decode(file.content)
+    for call in mc.find_filters(text, fragment=True):
+        if call.name == name:
+            macro = mc.CALLED if on else mc.DEFINED
+            text = text[: call.start] + macro + text[call.start + len(call.kind) :]
+            return replace(file, content=mc.encode(text))
+    raise DkconfError(f"{file.path}: does not define filter {name}")
