@@ -38,7 +38,8 @@ class Connection:
 
     __slots__ = (
         "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open",
-        "_pending", "_progress", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed", "sock", "touched",
+        "_pending", "_progress", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed", "sock",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
