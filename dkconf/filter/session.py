@@ -44,6 +44,12 @@ _WANTED: Final = _NO_REPLY | m.SMFIP_HDR_LEADSPC | m.SMFIP_NOHELO | m.SMFIP_NORC
 # Where a macro is looked for: the latest stage first (libmilter's order).
 _MESSAGE_STAGES: Final = (m.END_OF_MESSAGE, m.END_OF_HEADERS, m.DATA, m.RCPT, m.MAIL)
 _STAGES: Final = (*_MESSAGE_STAGES, m.HELO, m.CONNECT)
+_WOULD_HAVE: Final = {
+    "reject": "would have rejected",
+    "tempfail": "would have tempfailed",
+    "discard": "would have discarded",
+    "quarantine": "would have quarantined",
+}
 _NOTHING: Final[dict[bytes, bytes]] = {}
 
 
@@ -386,8 +392,8 @@ class Session:
         words: list[str] = []
         priority = INFO
         if decision.action != "accept" and decision.finding is not None:
-            would = "would have " if observe else ""
-            words.append(f"{would}{decision.action}: {printable(decision.finding.why())}")
+            act = _WOULD_HAVE[decision.action] if observe else decision.action
+            words.append(f"{act}: {printable(decision.finding.why())}")
             priority = NOTICE
         if message.attempted:
             host = printable(self._hostname.decode("ascii", "backslashreplace"))

@@ -41,9 +41,11 @@ def fails(line: str) -> tuple[int, str]:
 def test_the_whole_command_line() -> None:
     """Every option of the man page, with its meaning."""
     invocation = run(
-        "-p inet:18892@localhost -b sv -d example.org,Example.NET -s key.pem -S sel -c nofws -H -h -D -q -f -l"
-        " -A -C bad=a,dns=a,int=t,no=a,miss=a -P /run/pid -u user -T 7 -m MSA,MTA -M {auth_type},daemon_port=587"
-        " -o Received,X-Spam -i /etc/mail/peers -I /etc/mail/internal -a /etc/mail/peers -R -U /pop.db"
+        "-p inet:18892@localhost -b sv -d example.org,Example.NET -s key.pem -S sel -c nofws -H -h -D -q -f"
+        " -l -A -C bad=a,dns=a,int=t,no=a,miss=a -P /run/pid -u user -T 7"
+        " -m MSA,MTA -M {auth_type},daemon_port=587"
+        " -o Received,X-Spam -i /etc/mail/peers -I /etc/mail/internal"
+        " -a /etc/mail/peers -R -U /pop.db"
         " --records /tmp/records"
     )
 
@@ -245,9 +247,7 @@ def test_action_strings(text: str, table: Conditions) -> None:
 
 def test_settings_file_with_overrides() -> None:
     """--config reads the file that the manager renders; socket, pid file, user and records may differ."""
-    invocation = run(
-        "--config /etc/dkconf/filter.toml -n -f -p inet:7 -P /pid -u me --records r --observe --workers 4"
-    )
+    invocation = run("--config /etc/dkconf/filter.toml -n -f -p inet:7 -P /pid -u me --records r --observe --workers 4")
 
     assert invocation.check_only
     assert invocation.config_path == "/etc/dkconf/filter.toml"

@@ -1,0 +1,109 @@
+"""What is written about a verified message, and what of others is removed."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from dkconf.filter.config import Conditions
+from dkconf.mail.lookup import ABSENT, TxtAnswer
+from tests.filter.mta import (
+    HEADER,
+    RECORDS,
+    TIMEOUT,
+    MakeMta,
+    arrived,
+    found,
+    inserted,
+    letters,
+    results,
+    signed,
+)
+
+
+def test_one_folded_field_above_everything(mta: MakeMta) -> None:
+    """Authentication-Results goes to index 0, with the macro j as authserv-id, folded with LF + TAB."""
+    edits = mta().send(signed())
+    field = edits[-2]
+
+    assert inserted(edits) == [(0, "Authentication-Results")]
+    assert field.value == (
+        b" mx.example.net;\n\tdkim=pass header.d=example.com header.s=jan header.a=rsa-sha256;\n"
+        b"\tdomainkeys=pass header.d=example.com header.from=joe@example.com"
+    )
+
+
+def test_settings_name_the_authserv_id(mta: MakeMta) -> None:
+    """`authserv_id` overrides the macro j."""
+    edits = mta(authserv_id="mail.example.org").send(HEADER)
+
+    assert edits[-2].value.startswith(b" mail.example.org;")
+
+
+@pytest.mark.parametrize("count", range(1, 4))
+def test_forged_results_are_removed_from_the_bottom_up(mta: MakeMta, count: int) -> None:
+    """Every k of n fields: those that claim our name or cannot be parsed go, highest occurrence first."""
+    kinds = {
+        "ours": b" mx.example.net; dkim=pass",
+        "OURS": b" MX.Example.NET. 1; dkim=pass",
+        "broken": b" ((",
+        "nameless": b" dkim=pass header.d=example.com",
+        "other": b" mx.example.org; dkim=pass",
+    }
+    for chosen in itertools.product(kinds, repeat=count):
+        fields = [(b"authentication-RESULTS", kinds[kind]) for kind in chosen]
+        edits = mta().send([*fields, *HEADER])
+        removed = [edit.index for edit in edits if edit.letter == "m"]
+
+        assert removed == [n for n in range(count, 0, -1) if chosen[n - 1] != "other"]
+        assert all(e.value == b"" and e.name == b"Authentication-Results" for e in edits if e.letter == "m")
+        left = [name for name, _ in arrived([*fields, *HEADER], edits)]
+        assert left.count(b"authentication-RESULTS") == chosen.count("other")
+
+
+def test_a_signature_does_not_cover_what_we_remove(mta: MakeMta) -> None:
+    """On an own message the forged field goes too, and the DomainKeys signature verifies without it."""
+    fields = [*HEADER, (b"Authentication-Results", b" mx.example.net; dkim=pass")]
+    edits = mta(at=b"127.0.0.1").send(fields)
+
+    assert letters(edits) == "miic"
+    assert results(mta().send(arrived(fields, edits))) == ["dkim=pass", "domainkeys=pass"]
+
+
+def test_domainkey_status_replaces_those_of_others(mta: MakeMta) -> None:
+    """Where wanted; readers accept only "good", so no other field of that name may stay."""
+    fields = [(b"DomainKey-Status", b" good"), (b"DomainKey-Status", b" good")]
+    edits = mta(domainkey_status=True).send([*fields, *HEADER])
+
+    assert [(e.letter, e.index, e.name) for e in edits[:3]] == [
+        ("m", 2, b"DomainKey-Status"),
+        ("m", 1, b"DomainKey-Status"),
+        ("i", 0, b"DomainKey-Status"),
+    ]
+    assert edits[2].value == b" non-participant"
+
+
+@pytest.mark.parametrize(
+    "name, answer, policy, status",
+    [
+        ("good", RECORDS[b"jan._domainkey.example.com"], ABSENT, b" good"),
+        ("no key", ABSENT, ABSENT, b" no key"),
+        ("revoked", found(b"k=rsa; p="), ABSENT, b" revoked"),
+        ("undecodable", found(b"k=rsa; p=AAAA"), ABSENT, b" bad format"),
+        ("no answer", TIMEOUT, ABSENT, b""),
+    ],
+)
+def test_domainkey_status_words(mta: MakeMta, name: str, answer: TxtAnswer, policy: TxtAnswer, status: bytes) -> None:
+    """RFC 4870 section 3.8; a failed lookup has no word."""
+    accept = Conditions(dns="accept")
+    client = mta(
+        answers={b"jan._domainkey.example.com": answer},
+        domainkey_status=True,
+        domainkeys_conditions=accept,
+        dkim_conditions=Conditions(dns="accept", miss=None),
+    )
+    edits = client.send(signed())
+    words = [e.value for e in edits if e.name == b"DomainKey-Status"]
+
+    assert words == ([status] if status else [])
