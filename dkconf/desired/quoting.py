@@ -120,13 +120,24 @@ def unit_word(value: str, what: str = "value") -> str:
     return escaped if _PLAIN_WORD.fullmatch(value) else f'"{escaped}"'
 
 
+def unit_setting(value: str, what: str = "value") -> str:
+    """`value` in a unit's setting that is no command line: there `$` is an ordinary character, `:` is none.
+
+    Raises:
+        NotRenderable: A character that such settings cannot carry.
+    """
+    if not value or re.search(r"[\x00-\x1f\x7f\"'\\:;]", value):
+        raise NotRenderable(f"{what}: {_shown(value)} cannot stand in a systemd unit; use plain characters")
+    escaped = value.replace("%", "%%")
+    return escaped if _PLAIN_WORD.fullmatch(value) else f'"{escaped}"'
+
+
 def unit_path(value: str, what: str = "path") -> str:
-    """`value` as a path in a unit setting that is no command line: there `$` is an ordinary character.
+    """`value` as a path in such a setting.
 
     Raises:
         NotRenderable: Not absolute, or a character that such settings cannot carry.
     """
-    if not value.startswith("/") or re.search(r"[\x00-\x1f\x7f\"'\\:;]", value):
-        raise NotRenderable(f"{what}: {_shown(value)} cannot stand in a systemd unit; use a plain absolute path")
-    escaped = value.replace("%", "%%")
-    return escaped if _PLAIN_WORD.fullmatch(value) else f'"{escaped}"'
+    if not value.startswith("/"):
+        raise NotRenderable(f"{what}: {_shown(value)} is no absolute path; begin it with /")
+    return unit_setting(value, what)

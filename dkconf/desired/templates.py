@@ -60,6 +60,7 @@ def environment() -> Environment:
         m4comment=quoting.m4_comment,
         sh=quoting.shell_quoted,
         unit=quoting.unit_word,
+        unitset=quoting.unit_setting,
         unitpath=quoting.unit_path,
     )
     return made
