@@ -193,6 +193,12 @@ class Generations:
             self.remove(number)
         return gone
 
+    def sweep(self) -> None:
+        """Remove generations that a run which died had stored and not put in force."""
+        for name in self._system.listdir(self.directory):
+            if name.endswith(NEW):
+                self._remove_tree(f"{self.directory}/{name}")
+
     def key_paths(self) -> frozenset[str]:
         """Return the paths of all private keys that a kept generation names; they must never be deleted."""
         return frozenset(k.path for n in self.numbers() for k in self.manifest(n).desired.keys)

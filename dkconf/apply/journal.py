@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from dkconf.apply.system import System
+from dkconf.apply.system import TEMPORARY, System
 from dkconf.desired.state import HostPaths, Service
 from dkconf.errors import DkconfError
 from dkconf.plan.actual import FileDigest, FileState
@@ -165,6 +165,9 @@ class JournalStore:
 
     def sweep(self) -> None:
         """Remove the copies of a run that is over, or that died before its journal was complete."""
+        for name in self._system.listdir(self.state_dir):
+            if name.endswith(TEMPORARY):
+                self._system.remove(f"{self.state_dir}/{name}")
         pre = f"{self.directory}/pre"
         for name in self._system.listdir(pre):
             self._system.remove(f"{pre}/{name}")

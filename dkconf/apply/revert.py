@@ -117,6 +117,7 @@ def recover(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
     journal = engine.journal.read()
     if journal is None:
         engine.journal.sweep()
+        engine.generations.sweep()
         return ()
     if journal.phase == "committed":
         finish(engine, journal)

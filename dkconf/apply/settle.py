@@ -49,6 +49,7 @@ def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
 def _clear(engine: Engine, path: str, after: Outstanding) -> None:
     """Put back what was found at `path` before dkconf took it, or nothing."""
     system = engine.system
+    system.clean(path)
     now = system.read(path)
     if now is None:
         return
