@@ -58,9 +58,11 @@ _SKIP: Final = ord("s")
 class Dialogue:
     """Where one connection stands; see the module."""
 
-    __slots__ = ("_connection_reply", "_held", "_phase", "_protocol")
+    __slots__ = ("_connection_reply", "_held", "_phase", "_protocol", "headers_only")
 
     def __init__(self) -> None:
+        self.headers_only = False
+        """A header field is for the session, no reply is due, and nothing else changes: the usual case."""
         self._phase = _START
         self._protocol = 0
         self._held: bytes | None = None
@@ -94,7 +96,10 @@ class Dialogue:
             self._end_message()
             return ABORT_FIRST
         self._phase = rank
-        return ANSWER if self._held is not None else HANDLE
+        if self._held is not None:
+            return ANSWER
+        self.headers_only = rank == _HEADERS and bool(self._protocol & m.SMFIP_NR_HDR)
+        return HANDLE
 
     def _between(self, kind: type[m.Command]) -> int:
         phase = self._phase
@@ -138,6 +143,7 @@ class Dialogue:
 
     def _end_message(self) -> None:
         self._held = None
+        self.headers_only = False
         if self._phase > _CONNECTED:
             self._phase = _CONNECTED
 
@@ -177,4 +183,5 @@ class Dialogue:
                 self._end_message()
             else:
                 self._held = reply
+                self.headers_only = False
         return reply if due else b""

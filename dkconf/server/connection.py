@@ -121,14 +121,24 @@ class Connection:
             self.close()
 
     def _run(self, commands: list[m.Command], out: list[bytes]) -> None:
-        receive, handlers = self._dialogue.receive, _HANDLERS
+        talk, handlers = self._dialogue, _HANDLERS
+        receive, answer = talk.receive, talk.answer
         for position, command in enumerate(commands):
+            if talk.headers_only and type(command) is m.Header:
+                # Nine of ten commands; anything unusual takes the long way below.
+                try:
+                    reply = self._session.header(command[0], command[1])  # type: ignore[union-attr]
+                except Exception as error:
+                    reply = self._session.fault(error)  # type: ignore[union-attr]
+                if reply is not None:
+                    answer(command, reply)
+                continue
             flags = receive(command)
             if not flags:
                 continue
             if flags & dialogue.ABORT_FIRST:
                 self._abort(replaced=type(command) is m.Mail)
-            reply: bytes | None = None
+            reply = None
             if flags & dialogue.HANDLE:
                 try:
                     reply = handlers[type(command)](self, command)
@@ -148,7 +158,7 @@ class Connection:
                     return
             elif not flags & dialogue.ANSWER:
                 continue
-            octets = self._dialogue.answer(command, reply)
+            octets = answer(command, reply)
             if octets:
                 out.append(octets)
 
