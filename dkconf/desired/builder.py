@@ -93,7 +93,7 @@ def build(inventory: Inventory, host_name: str, public_keys: PublicKeys) -> Desi
         filters=milters,
         files=files,
         records=records(inventory, public_keys, host.domains),
-        keys=_key_files(built, public_keys),
+        keys=_key_files(built, public_keys, facts),
         users=_users(built, facts),
         services=tuple(one.placed.service for one in built),
         sendmail_argv=entry.argv,
@@ -189,8 +189,11 @@ def _refuse_same_path(files: Sequence[ManagedFile]) -> None:
         seen[file.path] = file
 
 
-def _key_files(built: Sequence[_Built], public_keys: PublicKeys) -> tuple[KeyFile, ...]:
-    """Each private half once; two filters of different users share one by group."""
+def _key_files(built: Sequence[_Built], public_keys: PublicKeys, facts: PlatformFacts) -> tuple[KeyFile, ...]:
+    """Each private half once; two filters of different users share one by the second one's group.
+
+    A key of one user alone is in root's group: a group of the user's name need not exist.
+    """
     users: dict[str, list[str]] = {}
     first: dict[str, SigningKey] = {}
     for one in built:
@@ -201,8 +204,8 @@ def _key_files(built: Sequence[_Built], public_keys: PublicKeys) -> tuple[KeyFil
     out = []
     for path, key in first.items():
         half = public_keys.get((key.domain, key.selector))
-        owner, group = users[path][0], users[path][-1]
-        if len(users[path]) > 2:
+        owner, *others = users[path]
+        if len(others) > 1:
             raise NotRenderable(f"{path}: read by {', '.join(users[path])}; give the filters a common user")
         out.append(
             KeyFile(
@@ -212,8 +215,8 @@ def _key_files(built: Sequence[_Built], public_keys: PublicKeys) -> tuple[KeyFil
                 algorithm=key.spec.algorithm,
                 fingerprint=half.fingerprint if half else "",
                 owner=owner,
-                group=group,
-                mode=0o600 if owner == group else 0o640,
+                group=others[0] if others else facts.root_group,
+                mode=0o640 if others else 0o600,
             )
         )
     return tuple(out)

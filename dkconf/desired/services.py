@@ -92,18 +92,18 @@ def dkconf_filter(name: str, spec: Filter, host: Host, paths: HostPaths, facts: 
     entry = host.services.get(name, FilterService())
     manager = host.service_manager
     service = _service_name(name, "dkconf-filter", entry, facts, manager)
-    user = spec.user.partition(":")[0] or facts.dkconf_user
+    user, _, group = (spec.user or facts.dkconf_user).partition(":")
     settings = f"{paths.filter_config}/{name}.toml"
     argv = entry.argv or (paths.dkconf_filter, "--config", settings)
     pid_file = entry.pid_file or ("" if manager == "systemd" else f"{facts.run_dir}/{service}.pid")
-    directories = runtime_directories(spec, user, user)
+    directories = runtime_directories(spec, user, facts.root_group)
     values: dict[str, object] = {
         "name": name,
         "service": service,
         "argv": argv,
         "settings": settings,
         "user": user,
-        "group": user,
+        "group": group,
         "pid_file": pid_file,
         "directories": directories,
     }
@@ -188,12 +188,12 @@ def dk_filter(
     ]
     words = tuple(f"{paths.filter_config}/{name}.{w[1:]}" if w.startswith("@") else w for w in options.argv())
     argv = entry.argv or (paths.dk_filter, *words, "-p", socket, "-P", pid_file, "-u", user)
-    directories = runtime_directories(spec, user, user)
+    directories = runtime_directories(spec, user.partition(":")[0], facts.root_group)
     if manager == "systemd" and host.platform == "rhel":
         values: dict[str, object] = {
             "name": name,
             "argv": (paths.dk_filter, "-f", *words, "-p", socket),
-            "user": user,
+            "user": user.partition(":")[0],
         }
         pid_file = ""
         files.append(_unit(name, f"{service}.service", "systemd/dk-filter.service.j2", spec, paths, facts, values))

@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ def generate_many(
             progress(number, len(requests))
         return tuple(out)
     # The private halves never cross the pipe: each worker writes its own files.
-    with ProcessPoolExecutor(count, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_leave_interrupts) as pool:
         futures = [pool.submit(_generate_one, str(key_dir), str(inventory_dir), r, owner) for r in requests]
         try:
             for number, future in enumerate(as_completed(futures), 1):
@@ -151,6 +152,11 @@ def generate_many(
             pool.shutdown(cancel_futures=True)
             raise
         return tuple(future.result() for future in futures)
+
+
+def _leave_interrupts() -> None:
+    """Let a worker finish its key at Ctrl-C: the first process hands out no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cores() -> int:

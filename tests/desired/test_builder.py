@@ -110,7 +110,7 @@ def test_keys_belong_to_the_filters_user() -> None:
     base = one_host(filters=("a", "b"))
     shared = build(Inventory(base.domains, filters, base.hosts), HOST, PUBLIC).keys[0]
 
-    assert (alone.owner, alone.group, alone.mode) == ("dkconf", "dkconf", 0o600)
+    assert (alone.owner, alone.group, alone.mode) == ("dkconf", "root", 0o600)
     assert (shared.owner, shared.group, shared.mode) == ("dkconf", "dk-filter", 0o640)
     assert alone.path == "/etc/dkconf/keys/example.com/s1.private"
     assert alone.fingerprint == RSA.fingerprint

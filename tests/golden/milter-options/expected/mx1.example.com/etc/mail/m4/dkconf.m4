@@ -1,5 +1,5 @@
 dnl Managed by dkconf: change the inventory, then dkconf apply. An edit here is shown as drift.
-dnl INPUT_MAIL_FILTER: called, in this order.  MAIL_FILTER: defined, not called.
+dnl Filters in the order of their calls; one that is off is defined only.
 define(`confMILTER_LOG_LEVEL', `14')dnl
 ifdef(`confMILTER_MACROS_CONNECT',
 `define(`confMILTER_MACROS_CONNECT', defn(`confMILTER_MACROS_CONNECT')``, {client_addr}'')',
