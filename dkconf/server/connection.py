@@ -108,10 +108,11 @@ class Connection:
             self._send(b"".join(out))
             self.close()
             return
+        if self._open and not self._dialogue.in_message:
+            # Counted before the MTA hears of it, so that whoever has the reply sees the count.
+            self._message_over()
         if out:
             self._send(b"".join(out))
-        if self._open and not self._dialogue.in_message:
-            self._message_over()
         if self._pending is not None:
             return
         if self._fault is not None:
@@ -363,7 +364,9 @@ class Connection:
             return
         self._pending = None
         self._stop_timers()
-        self._send(self._dialogue.answer(command, reply))
+        octets = self._dialogue.answer(command, reply)
+        self._message_over()
+        self._send(octets)
         if self.closed:
             return
         backlog, self._backlog = self._backlog, None
