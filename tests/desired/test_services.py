@@ -216,3 +216,35 @@ def test_scripts_are_posix_shell(platform: Platform, manager: ServiceManager, tm
     script.write_bytes(file_of(build(inventory, HOST, {}), "init-script").content)
 
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+
+
+FAKE_DAEMON = """#!/bin/sh
+[ "$1 $2" = "--config {settings}" ] || exit 64
+sleep 600 >/dev/null 2>&1 &
+echo $! > {pid_file}
+"""
+
+
+def test_the_system_v_script_starts_tells_and_stops(tmp_path: Path) -> None:
+    """With a program that only sleeps: the statuses are those of LSB."""
+    program, pid_file = tmp_path / "it's a filter", tmp_path / "pid"
+    program.write_text(FAKE_DAEMON.format(settings="/etc/dkconf/filter/signer.toml", pid_file=pid_file))
+    program.chmod(0o755)
+    inventory = one_host(
+        Filter("inet:8891@127.0.0.1"),
+        service_manager="sysv",
+        services={"signer": FilterService(pid_file=str(pid_file))},
+        paths=Paths(dkconf_filter=str(program)),
+    )
+    script = tmp_path / "script"
+    script.write_bytes(file_of(build(inventory, HOST, {}), "init-script").content)
+
+    def run(verb: str) -> int:
+        return subprocess.run(["sh", str(script), verb], capture_output=True, check=False).returncode
+
+    assert [run("status"), run("stop"), run("reload")] == [3, 0, 1]
+    assert [run("start"), run("start"), run("status")] == [0, 0, 0]
+    pid = int(pid_file.read_text())
+    assert run("stop") == 0
+    assert not Path(f"/proc/{pid}").exists()
+    assert [run("status"), run("nonsense")] == [3, 2]
