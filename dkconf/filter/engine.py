@@ -91,6 +91,12 @@ class KeyTable:
 
     def find(self, local: bytes, domain: bytes) -> Signers:
         """The signers for a sender (domain in lower case); none if no key is for it."""
+        if not domain.isascii():
+            try:
+                # EAI mail has U-labels in From; keys are named by A-labels (RFC 8616 section 4).
+                domain = domain.decode("utf-8").encode("idna")
+            except UnicodeError:
+                return NONE
         found = self._exact.get(domain)
         if found is not None:
             return found
@@ -113,7 +119,7 @@ class KeyTable:
         if found is None:
             if len(self._remembered) >= REMEMBERED_SENDERS:
                 self._remembered.clear()
-            name = domain.decode("ascii", "replace")
+            name = domain.decode("ascii")
             try:
                 found = self._signers(pattern.entries, name)
             except DkconfError:
