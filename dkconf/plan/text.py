@@ -104,6 +104,8 @@ def unified(path: str, before: bytes, after: bytes) -> Iterator[Line]:
 
 def _shown(content: bytes) -> Iterable[str]:
     text = content.decode("utf-8", "backslashreplace")
+    if not text:
+        return ()
     return redact(printable(line) for line in text.split("\n")[: -1 if text.endswith("\n") else None])
 
 
