@@ -37,6 +37,9 @@ class PlatformFacts:
     """System V scripts, or FreeBSD's rc.d of the ports."""
 
 
+# /etc/dkconf is left to the inventory, which may be a git repository: private keys below it would be one `git clean`
+# from being lost and one `git add` from being published, and what dkconf writes would make the tree dirty.
+
 _DEBIAN = HostPaths(
     sendmail_mc="/etc/mail/sendmail.mc",
     sendmail_cf="/etc/mail/sendmail.cf",
@@ -45,9 +48,9 @@ _DEBIAN = HostPaths(
     sendmail="/usr/sbin/sendmail",
     m4="/usr/bin/m4",
     pid_file="/var/run/sendmail/mta/sendmail.pid",
-    key_dir="/etc/dkconf/keys",
+    key_dir="/etc/dkconf-filter/keys",
     state_dir="/var/lib/dkconf",
-    filter_config="/etc/dkconf/filter",
+    filter_config="/etc/dkconf-filter",
     dk_filter="/usr/sbin/dk-filter",
     unit_dir="/etc/systemd/system",
     mail_user="smmta",
@@ -65,9 +68,9 @@ _RHEL = HostPaths(
     sendmail="/usr/sbin/sendmail",
     m4="/usr/bin/m4",
     pid_file="/run/sendmail.pid",
-    key_dir="/etc/dkconf/keys",
+    key_dir="/etc/dkconf-filter/keys",
     state_dir="/var/lib/dkconf",
-    filter_config="/etc/dkconf/filter",
+    filter_config="/etc/dkconf-filter",
     dk_filter="/usr/sbin/dk-filter",
     unit_dir="/etc/systemd/system",
     mail_user="root",
@@ -85,9 +88,9 @@ _FREEBSD = HostPaths(
     sendmail="/usr/sbin/sendmail",
     m4="/usr/bin/m4",
     pid_file="/var/run/sendmail.pid",
-    key_dir="/usr/local/etc/dkconf/keys",
+    key_dir="/usr/local/etc/dkconf-filter/keys",
     state_dir="/var/db/dkconf",
-    filter_config="/usr/local/etc/dkconf/filter",
+    filter_config="/usr/local/etc/dkconf-filter",
     dk_filter="/usr/local/libexec/dk-filter",
     unit_dir="/usr/local/etc/rc.d",
     mail_user="root",

@@ -112,7 +112,7 @@ def test_keys_belong_to_the_filters_user() -> None:
 
     assert (alone.owner, alone.group, alone.mode) == ("dkconf", "root", 0o600)
     assert (shared.owner, shared.group, shared.mode) == ("dkconf", "dk-filter", 0o640)
-    assert alone.path == "/etc/dkconf/keys/example.com/s1.private"
+    assert alone.path == "/etc/dkconf-filter/keys/example.com/s1.private"
     assert alone.fingerprint == RSA.fingerprint
 
 
@@ -122,7 +122,7 @@ def test_the_settings_are_what_the_daemon_reads() -> None:
     (file,) = [f for f in state.files if f.role == "filter-settings"]
     settings = loads(file.content.decode())
 
-    assert file.path == "/etc/dkconf/filter/signer.toml"
+    assert file.path == "/etc/dkconf-filter/signer.toml"
     assert settings.user == "dkconf"
     assert [(k.selector, k.schemes) for k in settings.keys] == [("e1", ("dkim",)), ("s1", ("domainkeys", "dkim"))]
 

@@ -51,7 +51,7 @@ def test_direct_has_an_argv_and_no_unit() -> None:
     assert state.services[0].argv == (
         "/usr/local/bin/dkconf-filter",
         "--config",
-        "/etc/dkconf/filter/signer.toml",
+        "/etc/dkconf-filter/signer.toml",
     )
     assert state.services[0].pid_file == "/run/dkconf-signer.pid"
     assert {f.role for f in state.files} == {"fragment", "filter-settings"}
@@ -114,7 +114,7 @@ def test_freebsds_dk_filter_reads_rc_variables() -> None:
     assert b"-u mailnull'" in file.content
     assert state.services[0].name == "milter-dk"
     assert state.keys[0].owner == "mailnull"
-    assert state.keys[0].path.startswith("/usr/local/etc/dkconf/keys/")
+    assert state.keys[0].path.startswith("/usr/local/etc/dkconf-filter/keys/")
 
 
 def test_rhel_has_no_dk_filter_package_so_a_unit_is_written() -> None:
@@ -228,7 +228,7 @@ echo $! > {pid_file}
 def test_the_system_v_script_starts_tells_and_stops(tmp_path: Path) -> None:
     """With a program that only sleeps: the statuses are those of LSB."""
     program, pid_file = tmp_path / "it's a filter", tmp_path / "pid"
-    program.write_text(FAKE_DAEMON.format(settings="/etc/dkconf/filter/signer.toml", pid_file=pid_file))
+    program.write_text(FAKE_DAEMON.format(settings="/etc/dkconf-filter/signer.toml", pid_file=pid_file))
     program.chmod(0o755)
     inventory = one_host(
         Filter("inet:8891@127.0.0.1"),
