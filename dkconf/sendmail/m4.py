@@ -29,6 +29,8 @@ _BLANK = " \t\n\v\f\r"
 _SPECIAL = frozenset("`(),")
 _INCLUDES = frozenset({"include", "sinclude"})
 
+MAX_PATH_OCTETS = 4096
+"""PATH_MAX of Linux: an include's argument is not looked for any further."""
 MAX_RESCAN_DEPTH = 8
 """Quoted arguments within quoted arguments that are looked into; the cf library itself nests four deep."""
 
@@ -75,12 +77,12 @@ def quote_end(text: str, start: int, end: int) -> int | None:
     return None
 
 
-def _reads_cf_m4(text: str, after_name: int, end: int) -> bool:
-    """Whether the `include(` whose name ends at `after_name` reads the cf library."""
-    if not text.startswith("(", after_name):
+def _is_cf_include(text: str, name: str, after_name: int, end: int) -> bool:
+    """Whether the name that ends at `after_name` begins an include of the cf library."""
+    if name not in _INCLUDES or not text.startswith("(", after_name, end):
         return False
-    closing = text.find(")", after_name, end)
-    argument = text[after_name + 1 : closing if closing >= 0 else end].strip(_BLANK + "`'")
+    closing = text.find(")", after_name, min(end, after_name + MAX_PATH_OCTETS))
+    argument = text[after_name + 1 : closing].strip(_BLANK + "`'") if closing >= 0 else ""
     return argument == "cf.m4" or argument.endswith("/cf.m4")
 
 
@@ -105,7 +107,7 @@ def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | N
                 position = stop if line_end < 0 else line_end + 1
                 yield Token("dnl", begin, position)
                 continue
-            if name == "changecom" or (name in _INCLUDES and _reads_cf_m4(text, position, stop)):
+            if name == "changecom" or _is_cf_include(text, name, position, stop):
                 comments = False
             yield Token("name", begin, position)
         elif character == "`":
@@ -134,11 +136,10 @@ class _Open:
     """A call whose closing parenthesis has not come yet."""
 
     name: Token
+    wanted: bool
     depth: int
     """Unquoted parentheses open within the present argument."""
     argument_start: int
-    pieces: list[str]
-    arguments: list[str]
     spans: list[tuple[int, int]]
 
 
@@ -154,83 +155,63 @@ def find_calls(
     """Return the calls of `names` (None = every name followed by a parenthesis), in the order of the text.
 
     A name in `names` without a parenthesis (MAILER_DEFINITIONS) is returned too, with `arguments` None.
+    Within a call of `names` no further one is looked for. The cost is linear in the text, however deep it is
+    nested.
     """
     stop = len(text) if end is None else end
     found: list[Call] = []
     stack: list[_Open] = []
+    inside_wanted = 0
     hash_free = after_cf_m4
     for token in tokens(text, after_cf_m4=after_cf_m4, start=start, end=stop):
         top = stack[-1] if stack else None
         if token.kind == "name":
             name = text[token.start : token.end]
-            hash_free = hash_free or name == "changecom" or (name in _INCLUDES and _reads_cf_m4(text, token.end, stop))
-            if token.end < stop and text[token.end] == "(":
-                stack.append(_Open(token, 0, token.end + 1, [], [], []))
-                continue
-            if names is not None and name in names:
+            hash_free = hash_free or name == "changecom" or _is_cf_include(text, name, token.end, stop)
+            wanted = (names is None or name in names) and not inside_wanted
+            if text.startswith("(", token.end, stop):
+                stack.append(_Open(token, wanted, 0, token.end + 1, []))
+                inside_wanted += wanted
+            elif wanted and names is not None:
                 found.append(Call(name, token.start, token.end, None, bool(stack) or _depth > 0))
-        if top is None:
+        elif top is None:
             continue
-        if token.kind == "open":
-            if token.start == top.name.end:
-                continue  # the parenthesis that made it a call
-            top.depth += 1
-        elif token.kind == "close":
-            if top.depth == 0:
-                _end_argument(text, top, token.start)
-                stack.pop()
-                name = text[top.name.start : top.name.end]
-                call = Call(
-                    name,
-                    top.name.start,
-                    token.end,
-                    tuple(top.arguments),
-                    bool(stack) or _depth > 0,
-                    tuple(top.spans),
-                )
-                if names is None or name in names:
-                    found.append(call)
-                elif _depth < MAX_RESCAN_DEPTH:
-                    found.extend(_in_quotes(text, call, names, hash_free, _depth))
-                if stack:
-                    stack[-1].pieces.append(text[call.start : call.end])
-                continue
+        elif token.kind == "open":
+            top.depth += token.start != top.name.end  # the parenthesis that made it a call counts for nothing
+        elif token.kind == "close" and top.depth:
             top.depth -= 1
-        elif token.kind == "comma" and top.depth == 0:
-            _end_argument(text, top, token.start)
+        elif token.kind in ("close", "comma") and not top.depth:
+            top.spans.append((top.argument_start, token.start))
             top.argument_start = token.end
-            continue
-        if token.kind == "quote":
-            top.pieces.append(text[token.start + 1 : token.end - 1])
-        elif token.kind != "dnl":
-            piece = text[token.start : token.end]
-            top.pieces.append(piece if top.pieces else piece.lstrip(_BLANK))
+            if token.kind == "close":
+                stack.pop()
+                if top.wanted:
+                    inside_wanted -= 1
+                    nested = bool(stack) or _depth > 0
+                    found.append(_call(text, top, token.end, nested, hash_free))
+        elif token.kind == "quote" and not inside_wanted and _depth < MAX_RESCAN_DEPTH:
+            found += find_calls(
+                text, names, after_cf_m4=hash_free, start=token.start + 1, end=token.end - 1, _depth=_depth + 1
+            )
     return sorted(found, key=lambda call: call.start)
 
 
-def _end_argument(text: str, call: _Open, end: int) -> None:
-    call.arguments.append("".join(call.pieces))
-    call.spans.append((call.argument_start, end))
-    call.pieces = []
+def _call(text: str, opened: _Open, end: int, nested: bool, hash_free: bool) -> Call:
+    name = text[opened.name.start : opened.name.end]
+    arguments = tuple(_argument(text, *span, hash_free) for span in opened.spans)
+    return Call(name, opened.name.start, end, arguments, nested, tuple(opened.spans))
 
 
-def _in_quotes(text: str, call: Call, names: Collection[str], hash_free: bool, depth: int) -> list[Call]:
-    """Return the calls in the quoted parts of another call's arguments: m4 scans these again."""
-    found: list[Call] = []
-    for first, last in call.spans:
-        for token in tokens(text, after_cf_m4=hash_free, start=first, end=last):
-            if token.kind == "quote":
-                found.extend(
-                    find_calls(
-                        text,
-                        names,
-                        after_cf_m4=hash_free,
-                        start=token.start + 1,
-                        end=token.end - 1,
-                        _depth=depth + 1,
-                    )
-                )
-    return found
+def _argument(text: str, start: int, end: int, hash_free: bool) -> str:
+    """Return an argument as m4 collects it: outer quotes and leading blanks removed, `dnl` gone."""
+    pieces: list[str] = []
+    for token in tokens(text, after_cf_m4=hash_free, start=start, end=end):
+        if token.kind == "quote":
+            pieces.append(text[token.start + 1 : token.end - 1])
+        elif token.kind != "dnl":
+            piece = text[token.start : token.end]
+            pieces.append(piece if pieces else piece.lstrip(_BLANK))
+    return "".join(pieces)
 
 
 def line_of(text: str, offset: int) -> int:

@@ -17,7 +17,7 @@ from typing import Literal
 
 Kind = Literal["down", "slow", "broken", "closed", "refused", "verdict", "discarded", "quarantined"]
 
-_LINE = re.compile(r"(?:^|\s)[\w./-]+\[\d+\]: (?:(?P<queue_id>[A-Za-z0-9]{8,}|NOQUEUE): )?(?P<text>.*)$")
+_LINE = re.compile(r"(?:^|[\s>])[\w./-]+\[\d+\]: (?:(?P<queue_id>[A-Za-z0-9]{8,}|NOQUEUE): )?(?P<text>.*)$")
 
 # (kind, pattern of the text behind the queue id); group "filter" where the line names it. First match counts.
 _FAULTS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
