@@ -66,6 +66,8 @@ def judge(
     running: list[Throwaway] = []
     try:
         live = cf.parse(live_cf.decode("latin-1"))
+        # What is not called yet has no "as before" to be excused by, an external filter included.
+        changed = {*changed, *(f.name for f in desired.filters if f.enabled and f.name not in live.input_filters)}
         for one in desired.filters:
             if one.enabled:
                 _ready(one, desired, one.name in changed, live, directory, running, found)

@@ -6,10 +6,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab.lab import SENDMAIL, Lab
+from tests.lab.lab import BIN, SENDMAIL, Lab
 
 DOMAIN = "example.org"
 SELECTOR = "s1"
+OWN = "dkconf-filter"
+OWN_PORT = 8893
+OWN_HOST = f"paths:\n  dkconf_filter: {BIN}/dkconf-filter"
+"""What a host with a dkconf-filter needs besides: where the lab has this checkout's program."""
 
 
 def write(
@@ -70,6 +74,14 @@ def external(name: str, port: int, roles: str = "sign", schemes: str = "dkim", m
     )
 
 
+def own_filter(more: str = "") -> str:
+    """Return the YAML of a dkconf-filter; `more` at its left margin, indented by two."""
+    return (
+        f"{OWN}:\n  program: dkconf-filter\n  socket: inet:{OWN_PORT}@127.0.0.1\n  on_failure: tempfail\n"
+        "  timeouts: {connect: 20s, send: 20s, read: 20s, end_of_message: 60s}\n  workers: 1\n" + more
+    )
+
+
 def own_key(lab: Lab) -> str:
     """Have dkconf make the domain's key; return its key record as `dns show` says it."""
     made = lab.dkconf("keys", "generate", DOMAIN, SELECTOR)
@@ -86,7 +98,7 @@ def record(lab: Lab) -> str:
 
 def private_key(lab: Lab) -> Path:
     """Return where the private half is, as seen from outside while the lab runs."""
-    return lab.path(f"/etc/dkconf/keys/{DOMAIN}/{SELECTOR}.private")
+    return lab.path(f"/etc/dkconf-filter/keys/{DOMAIN}/{SELECTOR}.private")
 
 
 def copy_for_outside(lab: Lab, target: Path) -> Path:

@@ -21,9 +21,12 @@ from tests.lab.sink import Received, SmtpSink, SyslogSink
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+BIN = "/etc/lab/bin"
+"""In the lab: this checkout's programs, as commands."""
+PROGRAMS = {"dkconf": "dkconf.cli.main", "dkconf-filter": "dkconf.server.main"}
 TOOLS = ("unshare", "nsenter", "mount", "ip", "m4", "makemap", "sendmail")
 SENDMAIL = ("/usr/sbin/sendmail", "-L", "sm-mta", "-bd", "-q1m")
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class LabError(Exception):
@@ -89,6 +92,7 @@ class Lab:
         self._init = self._unshare()
         try:
             self.sink = SmtpSink(self.listen(mailhost.SINK_PORT))
+            self._make_programs()
             self._make_mail_settings(extra_mc)
         except BaseException:
             self.stop()
@@ -113,6 +117,16 @@ class Lab:
             raise LabError(f"the lab did not start: {log.read_text()}")
         self.pid = only_child(process.pid)
         return process
+
+    def _make_programs(self) -> None:
+        self.path(BIN).mkdir(parents=True)
+        for name, module in PROGRAMS.items():
+            program = self.path(f"{BIN}/{name}")
+            program.write_text(
+                f"#!{sys.executable}\nimport sys\nsys.path[:0] = [{str(CHECKOUT)!r}]\n"
+                f"from {module} import main\nsys.exit(main())\n"
+            )
+            program.chmod(0o755)
 
     def _make_mail_settings(self, extra_mc: str) -> None:
         texts = dict(mailhost.SETTINGS)
@@ -204,12 +218,7 @@ class Lab:
 
     def dkconf(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120, stdin: str = "") -> Ran:
         """Run `dkconf ARGS` in the lab's directory, where inventory.yaml is."""
-        return self.run(*self.dkconf_argv(*args), env=env, timeout=timeout, stdin=stdin)
-
-    @staticmethod
-    def dkconf_argv(*args: str) -> tuple[str, ...]:
-        """Return the argv that runs this checkout's dkconf."""
-        return (sys.executable, "-c", "import sys; from dkconf.cli.main import main; sys.exit(main())", *args)
+        return self.run("dkconf", *args, env=env, timeout=timeout, stdin=stdin)
 
     # — network —
 
@@ -248,6 +257,12 @@ class Lab:
             raise LabError(str(ran))
         self.wait_for_port(25)
         self.wait_for_port(587)
+
+    def restart_sendmail(self) -> None:
+        """Stop the daemon, if it runs, and start it again, as a reboot would."""
+        self.run("pkill", "-x", "sendmail-mta|sendmail")
+        self.wait_for_port_closed(25)
+        self.start_sendmail()
 
     def sendmail_pid(self) -> int:
         """Return the daemon's process ID, as seen in the lab."""

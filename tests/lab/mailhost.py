@@ -50,6 +50,8 @@ chown smmta:smmsp aliases.db; chmod 0640 aliases.db
 
 def sendmail_mc(stock: str, extra: str = "") -> str:
     """Return the lab's sendmail.mc from Debian's; `extra` (m4) goes before the mailers too."""
+    # Debian's postinst does the same, by update_mc; the directory exists only where it is wanted.
+    stock = stock.replace("dnl undefine(`confHOST_STATUS_DIRECTORY')", "undefine(`confHOST_STATUS_DIRECTORY')")
     head, mark, tail = stock.partition("MAILER_DEFINITIONS")
     if not mark:
         raise ValueError(f"{STOCK_MC}: no MAILER_DEFINITIONS")

@@ -1,0 +1,118 @@
+"""The classic night: a filter goes bad, mail is refused with 451, and dkconf gets it through and back again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab import Lab, inventory
+from tests.lab.filters import Fault
+
+pytestmark = pytest.mark.live
+TRY_AGAIN = "451 4.3.2 Please try again later"
+
+
+@pytest.fixture
+def faulty(lab: Lab) -> tuple[Lab, Fault]:
+    """A lab whose sendmail calls the (healthy) fault milter, applied by dkconf."""
+    fault = Fault(lab).start()
+    inventory.write(lab, inventory.external("fault", fault.port, roles="verify", schemes=""), ["fault"], domains=())
+    applied = lab.dkconf("apply", "--yes")
+    assert applied.status == 0, applied
+    assert lab.deliver("healthy").fields("X-Fault-Filter") == [b"fault"]
+    return lab, fault
+
+
+def test_disable_lets_the_mail_through_and_rollback_waits_for_the_cure(faulty: tuple[Lab, Fault]) -> None:
+    """451 at end of message; disable-filter; rollback refuses with 8, quoting the 451, until the filter is cured."""
+    lab, fault = faulty
+    fault.order("tempfail eom")
+    assert TRY_AGAIN == lab.send().final
+
+    disabled = lab.dkconf("disable-filter", "fault", "--yes")
+    assert 0 == disabled.status, disabled
+    assert [] == lab.deliver("around").fields("X-Fault-Filter")
+
+    refused = lab.dkconf("rollback", "--yes")
+    assert 8 == refused.status, refused
+    assert TRY_AGAIN in refused.out + refused.err
+    assert "--accept-risk canary" in refused.out + refused.err
+    assert lab.send().accepted
+
+    fault.order("ok")
+    back = lab.dkconf("rollback", "--yes")
+    assert 0 == back.status, back
+    assert [b"fault"] == lab.deliver("cured").fields("X-Fault-Filter")
+
+
+@pytest.mark.parametrize("order", ["reject eom", "close eom", "garbage eoh", "tempfail envfrom", "discard eom", "down"])
+def test_a_bad_filter_is_never_enabled(faulty: tuple[Lab, Fault], order: str) -> None:
+    """Whatever is wrong with it, enable-filter refuses with 8 and mail goes on without it."""
+    lab, fault = faulty
+    assert 0 == lab.dkconf("disable-filter", "fault", "--yes").status
+    fault.order(order)
+    if order == "down":
+        lab.wait_for_port_closed(fault.port)
+
+    refused = lab.dkconf("enable-filter", "fault", "--yes")
+
+    assert 8 == refused.status, refused
+    assert [] == lab.deliver("still through").fields("X-Fault-Filter")
+
+
+@pytest.mark.parametrize("order", ["tempfail eom", "reject envfrom", "down", "garbage connect"])
+def test_emergency_needs_nothing_but_the_host(faulty: tuple[Lab, Fault], order: str) -> None:
+    """Without inventory and DNS, --emergency gets mail through at once and says what it skipped."""
+    lab, fault = faulty
+    fault.order(order)
+    if order == "down":
+        lab.wait_for_port_closed(fault.port)
+    (lab.dir / "inventory.yaml").unlink()
+
+    disabled = lab.dkconf("disable-filter", "fault", "--emergency", "--yes")
+
+    assert 0 == disabled.status, disabled
+    assert lab.send().accepted
+    assert "skipped" in disabled.out + disabled.err
+
+
+def test_emergency_on_a_hand_written_line(lab: Lab) -> None:
+    """The man with a refused mail and no inventory yet: a one-line INPUT_MAIL_FILTER in sendmail.mc is disabled."""
+    fault = Fault(lab).start()
+    mc = lab.path("/etc/mail/sendmail.mc")
+    line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
+    mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
+    assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
+    lab.restart_sendmail()
+    fault.order("tempfail eom")
+    assert TRY_AGAIN == lab.send().final
+
+    disabled = lab.dkconf("disable-filter", "fault", "--emergency", "--yes")
+
+    assert 0 == disabled.status, disabled
+    assert lab.send().accepted
+
+
+def test_take_over_and_release_of_a_hand_written_line(lab: Lab) -> None:
+    """--take-over moves the line into the fragment, release puts it back octet for octet."""
+    fault = Fault(lab).start()
+    mc = lab.path("/etc/mail/sendmail.mc")
+    line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
+    mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
+    assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
+    lab.restart_sendmail()
+    found = mc.read_text()
+    inventory.write(lab, inventory.external("fault", fault.port, roles="verify", schemes=""), ["fault"], domains=())
+
+    refused = lab.dkconf("apply", "--yes")
+    assert 8 == refused.status, refused
+    assert "--take-over fault" in refused.out + refused.err
+
+    taken = lab.dkconf("apply", "--yes", "--take-over", "fault")
+    assert 0 == taken.status, taken
+    assert f"dnl dkconf was: {line.strip()}" in mc.read_text()
+    assert [b"fault"] == lab.deliver("taken over").fields("X-Fault-Filter")
+
+    released = lab.dkconf("release", "--yes")
+    assert 0 == released.status, released
+    assert found == mc.read_text()
+    assert [b"fault"] == lab.deliver("released").fields("X-Fault-Filter")
