@@ -295,7 +295,8 @@ def selectors_of_domains(checker: Checker, inventory: Inventory) -> None:
                 checker.at_value("SEL006", (*here, "selectors", selector_name, "testing"),
                                  f"{quote(selector_name)} signs while its record says testing",
                                  "take t=y out once good signatures were seen")  # fmt: skip
-        if domain.sign and not active:
+        coming = any(s.state in ("planned", "published") for s in domain.selectors.values())
+        if domain.sign and not active and not coming:
             checker.at_key("SEL001", here, f"{quote(name)} signs, but no selector is active",
                            "set a selector to active, or write sign: []")  # fmt: skip
         if active and not domain.sign:

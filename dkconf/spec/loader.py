@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dkconf.errors import DkconfError
@@ -13,6 +13,7 @@ from . import ignores, lint, references
 from .findings import Finding, InventoryInvalid, in_order
 from .model import Inventory
 from .reader import read_inventory
+from .references import Checker
 from .source import MAX_FILE_OCTETS, Node, Place, Source, decode, parse
 
 
@@ -23,6 +24,8 @@ class Loaded:
     """Warnings only; with errors there is no inventory."""
     silenced: int = 0
     """Findings that `# dkconf: ignore=` comments took away."""
+    checker: Checker | None = field(default=None, repr=False, compare=False)
+    """Makes further findings about this file, each at its place."""
 
 
 class NoInventory(DkconfError):
@@ -93,7 +96,9 @@ def _load(octets: bytes, file: str) -> Loaded:
     if any(f.severity == "error" for f in findings) or inventory is None:
         raise InventoryInvalid(findings)
     digest = hashlib.sha256(octets).hexdigest()
-    return Loaded(replace(inventory, path=file, digest=digest), findings, silenced)
+    assert root is not None
+    checker = Checker(Source(file, source.text), root)
+    return Loaded(replace(inventory, path=file, digest=digest), findings, silenced, checker)
 
 
 def _complete(inventory: Inventory) -> Inventory:

@@ -148,7 +148,8 @@ _WARNINGS = _rules(
      """The host calls two signers of one scheme: each mail gets two signatures of it, and the second
      covers the first."""),
     ("FLT007", "a socket that every local user may use",
-     """Whoever can connect to the socket can have mail signed as a local user. Let sendmail's group in, 0660."""),
+     """Whoever can connect to the socket can have mail signed as a local user. Let sendmail's group in,
+     0660."""),
     ("MC006", "F=R: a filter that is down refuses all mail",
      """sendmail answers `554` at the banner and `550 5.0.0 Command rejected` to MAIL while the filter is
      down, slow or restarting. Most senders bounce the mail at once. `on_failure: tempfail` (F=T) makes
@@ -184,8 +185,8 @@ _WARNINGS = _rules(
      """RFC 8301 section 3.2: signers must use at least 1024 bits and should use 2048. Verifiers refuse
      less than 1024."""),
     ("SEL001", "a domain that signs has no active selector",
-     """`sign` names a scheme, but no selector is `active`: mail of this domain leaves unsigned from every
-     host."""),
+     """`sign` names a scheme, but no selector is `active`, and none is on its way (`planned`,
+     `published`): mail of this domain leaves unsigned from every host."""),
     ("SEL002", "two active selectors of one algorithm",
      """Each mail gets a signature per active selector. During a rotation the old one belongs into
      `percolating` once the new one is active."""),
@@ -256,11 +257,6 @@ _REPOSITORY = [
         ("DNS002", "a selector in use has no public key here",
          """Its record cannot be rendered and the signer cannot be judged: keys/DOMAIN/SELECTOR.pub.pem is
          missing. `dkconf keys generate` writes it beside the inventory."""),
-        ("RND001", "the committed rendering is not what the inventory gives",
-         """`dkconf render --output DIR` writes it anew. A rendering that was edited by hand would be lost
-         at the next apply."""),
-        ("FMT001", "not in canonical form",
-         "`dkconf fmt` writes it; only layout changes, never a value or a comment."),
     ),
     *_rules(
         "repository",
