@@ -23,6 +23,10 @@ MAX_REPLY_OCTETS = 64 * 1024
 """A reply that is longer is not one of sendmail's; RFC 5321 section 4.5.3.1.5 allows lines of 512 octets."""
 
 
+MAX_CHATTER_LINES = 100
+"""Warnings that `sendmail -bs` may print before its banner; a peer that sends more is no SMTP server."""
+
+
 class SmtpFailed(DkconfError):
     """No reply: the connection ended, or the deadline came. The message says at which step."""
 
@@ -58,6 +62,8 @@ class Client:
         self._deadline = time.monotonic() + timeout_seconds
         self._held = bytearray()
         self.replies: list[Reply] = []
+        self.chatter: list[str] = []
+        """Lines before the banner that are no replies: `sendmail -bs` prints its warnings there."""
         self.extensions: dict[str, str] = {}
         """EHLO keywords in upper case -> their parameters."""
 
@@ -118,6 +124,9 @@ class Client:
         lines: list[str] = []
         while True:
             line = self._line(step)
+            if step == "banner" and not lines and not line[:3].isdigit() and len(self.chatter) < MAX_CHATTER_LINES:
+                self.chatter.append(line)
+                continue
             lines.append(line)
             if line[3:4] != "-":
                 break
