@@ -20,9 +20,9 @@ _BLANKS = frozenset(b" \t\r\n")
 _STOP = _SPECIALS | _BLANKS
 
 _ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
-_SPEC = rb"([%b.]++)@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+)" % _ATEXT
+_SPEC = rb"([.%b]++)@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+)" % _ATEXT
 _PLAIN = re.compile(
-    rb"[ \t]*+(?:(?:\"[^\"\\\0-\x1f\x7f]*+\"[ \t]*+|[%b. \t\x80-\xff]*+)<%b>|%b)[ \t]*+" % (_ATEXT, _SPEC, _SPEC)
+    rb"[ \t]*+(?:(?:\"[^\"\\\0-\x1f\x7f]*+\"[ \t]*+|[. \t\x80-\xff%b]*+)<%b>|%b)[ \t]*+" % (_ATEXT, _SPEC, _SPEC)
 )
 """One address as nearly all mail has it, for speed: what this does not match goes through the tokens. Nothing in it
 is tried twice, so that its cost is linear too."""
