@@ -240,7 +240,12 @@ def _directories(built: Sequence[_Built], paths: HostPaths, facts: PlatformFacts
         out[path] = ManagedDirectory(path, 0o711, "root", facts.root_group)
     for one in built:
         for directory in one.placed.directories:
-            out[directory.path] = directory
+            there = out.setdefault(directory.path, directory)
+            if there.owner != directory.owner:
+                raise NotRenderable(
+                    f"{directory.path}: would hold sockets of filters that run as {there.owner} and as "
+                    f"{directory.owner}; give each its own directory"
+                )
     return tuple(out.values())
 
 
@@ -255,9 +260,11 @@ def _warnings(inventory: Inventory, host: Host, public_keys: PublicKeys) -> Iter
     for name in host.domains:
         for selector, key in sorted(inventory.domains[name].selectors.items()):
             if key.state in ("published", "active", "percolating") and (name, selector) not in public_keys:
+                # A percolating key was made long ago: a new one would be another.
+                make = "" if key.state == "percolating" else f"run dkconf keys generate {name} {selector}, or "
                 yield (
-                    f"domains.{name}.selectors.{selector}: no public half beside the inventory, so no record "
-                    f"can be shown; run dkconf keys generate, or put it to keys/{name}/{selector}.pub.pem"
+                    f"domains.{name}.selectors.{selector}: no public half beside the inventory, so no record can be "
+                    f"shown; {make}put it to keys/{name}/{selector}.pub.pem"
                 )
 
 

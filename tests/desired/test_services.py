@@ -176,6 +176,15 @@ def test_two_filters_of_one_file_are_refused() -> None:
         build(inventory, HOST, {})
 
 
+def test_filters_of_two_users_do_not_share_a_runtime_directory() -> None:
+    """Only one of them could make its socket there."""
+    inventory = one_host(OURS, filters=("signer", "other"))
+    inventory.filters["other"] = Filter("local:/run/dkconf/o.sock", user="somebody")  # type: ignore[index]
+
+    with pytest.raises(NotRenderable, match="own directory"):
+        build(inventory, HOST, {})
+
+
 HARD = Paths(filter_config='/etc/it\'s 100% "of" $HOME')
 
 
