@@ -90,6 +90,7 @@ def judge(session: Session, order: Order) -> Judged:
         stored_cf=order.stored_cf,
         gates=order.gates,
         canary=order.canary,
+        emergency=order.emergency,
         accepted=session.ctx.accept_risk,
     )
     session.ctx.say("plain", "building and trying the candidate configuration")

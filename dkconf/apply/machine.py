@@ -35,6 +35,8 @@ class Case:
     gates: bool = True
     """Look up records; False = without network."""
     canary: bool = True
+    emergency: bool = False
+    """If the sources do not build, or not to what is live, the live .cf itself loses the filter."""
     accepted: frozenset[str] = frozenset()
     """Risks that were accepted: a gate that is accepted need not be asked."""
 

@@ -67,6 +67,12 @@ class MemorySystem:
     def known_user(self, name: str) -> bool:
         return name in self.users
 
+    def known_group(self, name: str) -> bool:
+        return name in self.users
+
+    def real_path(self, path: str) -> str:
+        return ""
+
     def write(self, path: str, state: FileState) -> None:
         with self.step(f"write:{path}"):
             self._need_parent(path)

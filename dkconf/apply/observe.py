@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dkconf import keys
 from dkconf.apply.journal import Outstanding
 from dkconf.apply.machine import Machine
-from dkconf.apply.system import ReadOnlySystem, RealSystem, System
-from dkconf.desired.state import DesiredState, KeyFile
+from dkconf.apply.system import System
+from dkconf.desired.state import DesiredState, KeyFile, ManagedFile
 from dkconf.plan.actual import ActualState, FileState, KeyState, LastApplied
 
 
@@ -26,14 +27,28 @@ def observe(
     """
     paths = desired.paths
     names = {f.path for f in desired.files} | {f.path for f in (last.desired.files if last else ())}
+    wanted = {f.path: f for f in desired.files}
+    here = system.root == "/"
     return ActualState(
-        files={path: system.read(path) for path in sorted(names)},
+        files={path: _file(system, path, wanted.get(path)) for path in sorted(names)},
         mc=system.read(paths.sendmail_mc),
         cf=system.read(paths.sendmail_cf),
+        builds=here,
         keys={key.path: key_state(system, key) for key in desired.keys},
         running=_running(machine, desired, last, outstanding),
-        users=frozenset(u.name for u in desired.users if system.known_user(u.name)),
+        users=frozenset(u.name for u in desired.users if not here or system.known_user(u.name)),
     )
+
+
+def _file(system: System, path: str, wanted: ManagedFile | None) -> FileState | None:
+    """Return the file there. In another root, whose users come into being when it runs, theirs are root's
+    now."""
+    state = system.read(path)
+    if state is None or wanted is None or system.root == "/":
+        return state
+    owner = state.owner if system.known_user(wanted.owner) else wanted.owner
+    group = state.group if system.known_group(wanted.group) else wanted.group
+    return replace(state, owner=owner, group=group)
 
 
 def _running(
@@ -58,8 +73,8 @@ def key_state(system: System, key: KeyFile) -> KeyState | None:
     if state is None:
         return None
     exposed = _exposed(key, state)
-    real = Path(key.path if system.root == "/" else system.root + key.path)
-    if not isinstance(system, RealSystem | ReadOnlySystem):
+    real = Path(system.real_path(key.path))
+    if not system.real_path(key.path):
         return KeyState(state.mode, state.owner, state.group, "", exposed)
     faults = keys.parent_faults(real, Path(system.root), key.owner)
     fingerprint = ""

@@ -49,7 +49,7 @@ def release(ctx: Context, *, drain_timeout: int = 600) -> Outcome:
         work = _work(session, last, actual, text, restored, judged, drain_timeout)
         order = Order("release", desired, plan, actual, drain_seconds=drain_timeout)
         outcome = activated(session, order, work)
-        if outcome.status == Status.OK:
+        if session.engine.journal.outstanding() is None:
             session.engine.originals.forget()
         kept: list[Line] = [("ok", "dkconf is out of this host")]
         kept += [("dim", f"left where it is: {key.path}") for key in desired.keys]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -156,7 +156,7 @@ def change(ctx: Context, command: str, *, booting: bool = False) -> Iterator[Ses
     holder["since"] = utc(session.engine.clock.wall())
     with system.lock(f"{directory}/lock", holder), session.engine.signals.watched():
         for words in recover(session.engine, booting=booting):
-            ctx.say("warn", words)
+            session.ctx.say("warn", words)
         yield replace(session, last=session.engine.generations.last_applied())
 
 
@@ -184,10 +184,21 @@ def make_state_dir(system: System, path: str) -> None:
 
 
 def _session(ctx: Context, system: System, directory: str = "") -> Session:
+    ctx = replace(ctx, say=_safely(ctx.say))
     clock = ctx.clock or RealClock()
     machine = ctx.machine or (_real_machine(ctx) if system.root == "/" else FilesOnly())
     engine = Engine(system, machine, clock, directory or state_dir(ctx, system), ctx.say)
     return Session(ctx, engine, engine.generations.last_applied())
+
+
+def _safely(say: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    """Return `say` for one who may be gone: a lost terminal must not stop a change half way."""
+
+    def tell(style: str, line: str) -> None:
+        with suppress(OSError, ValueError):
+            say(style, line)
+
+    return tell
 
 
 def _real_machine(ctx: Context) -> Machine:

@@ -43,6 +43,8 @@ def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
         with engine.system.step("read-units-after"):
             engine.machine.read_units(after.stop[0].service)
     engine.journal.set_outstanding(None)
+    if not engine.generations.current():
+        engine.originals.forget()  # released: the host's files are its own again
     return ()
 
 

@@ -66,7 +66,8 @@ def _switch(
         order = _order(session, last, name, on, command)
         order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
         if emergency:
-            order = replace(order, gates=False, canary=False, settle=False, take_over=_all_drift(order.plan))
+            order = replace(order, gates=False, canary=False, settle=False, emergency=True)
+            order = replace(order, take_over=_all_drift(order.plan))
         if order.plan.empty:
             return _nothing(session, order, name, on)
         outcome = carry_out(session, order)

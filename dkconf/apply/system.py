@@ -64,6 +64,11 @@ class System(Protocol):
 
     def known_user(self, name: str) -> bool: ...
 
+    def known_group(self, name: str) -> bool: ...
+
+    def real_path(self, path: str) -> str:
+        """Return where the path lies on this machine; "" if it lies nowhere (tests)."""
+
     def write(self, path: str, state: FileState) -> None:
         """Put the file in place by rename; `state.mtime_ns` 0 = now."""
 
@@ -142,6 +147,12 @@ class RealSystem:
 
     def known_user(self, name: str) -> bool:
         return self._id(name, "passwd", missing=-1) != -1
+
+    def known_group(self, name: str) -> bool:
+        return self._id(name, "group", missing=-1) != -1
+
+    def real_path(self, path: str) -> str:
+        return self._real(path)
 
     # changing
 
@@ -354,7 +365,18 @@ class ReadOnlySystem:
     here."""
 
     _READS = frozenset(
-        {"root", "read", "attributes", "listdir", "is_directory", "directory_mode", "link", "known_user"}
+        {
+            "root",
+            "read",
+            "attributes",
+            "listdir",
+            "is_directory",
+            "directory_mode",
+            "link",
+            "known_user",
+            "known_group",
+            "real_path",
+        }
     )
 
     def __init__(self, inner: System) -> None:

@@ -78,6 +78,7 @@ def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outco
             taken_over=frozenset({name}),
             gates=False,
             canary=on,
+            emergency=not on,
             accepted=session.ctx.accept_risk,
         )
     )

@@ -48,6 +48,7 @@ class Order:
     inventory_edit: tuple[str, ...] = ()
     confirm_seconds: int | None = None
     drain_seconds: int = 600
+    emergency: bool = False
     settle: bool = True
     """Drain and stop in this run; False leaves it to a later one."""
 

@@ -66,6 +66,8 @@ class ActualState:
     running: Mapping[str, bool | None] = field(default_factory=dict)
     """By filter name; None = cannot be told (another root, external)."""
     users: frozenset[str] = frozenset()
+    builds: bool = True
+    """sendmail.cf is built here; False in another root, where its sources are all that is written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,8 @@ def _sendmail(
             )  # fmt: skip
     if wanted is None:
         return None, None
+    if not actual.builds:
+        return mc_change, None
     why = ""
     if mc_change or any(f.role == "fragment" and f.action != "attributes" for f in files):
         why = "rebuilt from sendmail.mc"
@@ -231,7 +233,7 @@ def _differs(written: FileDigest, now: FileDigest | None) -> str:
 
 def _filters(desired: DesiredState, actual: ActualState, last: LastApplied | None) -> tuple[FilterChange, ...]:
     before = {f.name: f for f in last.desired.filters} if last else {}
-    if actual.cf is not None:
+    if actual.cf is not None and actual.builds:
         model = cf.parse(mc.decode(actual.cf.content))
         was = {n: CALLED if n in model.input_filters else DEFINED for n in model.filters}
     else:

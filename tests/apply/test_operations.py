@@ -321,7 +321,7 @@ def test_hand_made_line_is_taken_over(host: Host) -> None:
 
 def test_release_leaves_the_host_as_found(host: Host) -> None:
     """After release the host's files are what they were, times included, and no generation is in force."""
-    before = {p: s for p, s in host.system.files.items()}
+    before = dict(host.system.files)
     operations.apply_plan(host.ctx())
     operations.disable_filter(host.ctx(), "second")
 
