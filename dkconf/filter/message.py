@@ -23,7 +23,9 @@ from dkconf.mail.lookup import TxtAnswer
 
 AUTHRES: Final = b"authentication-results"
 STATUS: Final = b"domainkey-status"
-EXISTING: Final = b"domainkey-signature"
+_AUTHRES, _STATUS, _SIGNED = 1, 2, 3
+# Fields that are looked at while the header arrives.
+_KINDS: Final = {AUTHRES: _AUTHRES, STATUS: _STATUS, b"domainkey-signature": _SIGNED}
 
 
 class Result(NamedTuple):
@@ -42,6 +44,7 @@ class Message:
     __slots__ = (
         "_authres_seen",
         "_octets",
+        "_signed",
         "_status_seen",
         "_updates",
         "attempted",
@@ -79,18 +82,21 @@ class Message:
         self.hashes: BodyHashes | None = None
         self.lines: LineWatch | None = None
         self._updates: tuple[Callable[[bytes | memoryview], None], ...] = ()
+        self._signed = False
         self._octets = self._authres_seen = self._status_seen = 0
 
     def add(self, field: HeaderField) -> None:
         """Take the next header field; beyond the limits nothing is kept."""
         settings = self.engine.settings
-        lower = field.lower
-        if lower == AUTHRES:
+        kind = _KINDS.get(field.lower, 0)
+        if kind == _SIGNED:
+            self._signed = True
+        elif kind == _AUTHRES:
             # Counted even when the header is too large, so that no amount of header hides a forged result.
             self._authres_seen += 1
             if len(self.removals) < settings.header_fields and claims(field.value, self.authserv_id):
                 self.removals.append((self._authres_seen, b"Authentication-Results"))
-        elif lower == STATUS and settings.domainkey_status:
+        elif kind == _STATUS and settings.domainkey_status:
             self._status_seen += 1
             if len(self.removals) < settings.header_fields:
                 self.removals.append((self._status_seen, b"DomainKey-Status"))
@@ -119,7 +125,7 @@ class Message:
         if self.oversize:
             return
         engine, fields = self.engine, self.fields
-        signed = any(field.lower == EXISTING for field in fields)
+        signed = self._signed
         sender, fault = find_sender(fields)
         signers, ours = self._signers(sender, fault, origin, signed)
         if ours and not engine.signs:
