@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from dkconf.mail.octets import crlfs, finder, trailing_crlfs
@@ -145,12 +146,27 @@ class RelaxedBody:
         return [b"\r\n"] if self._any else []
 
 
+# Cutting at every place costs some 120 ns a place, replacing some 20 ns but two passes more. So a piece is cut where
+# places are few, as in prose, and replaced in where they are many, which only hostile bodies have; both are linear.
+_DENSE_PLACES = 200
+"""Places in the samples of a piece, 4 KiB in all, from which on it counts as dense."""
+
+
+def _is_dense(data: bytes, needle: bytes) -> bool:
+    size = len(data)
+    if size < 8192:
+        return False
+    starts = (0, size // 3, 2 * size // 3, size - 1024)
+    return sum([data.count(needle, start, start + 1024) for start in starts]) > _DENSE_PLACES
+
+
 def _without_trailing_blanks(data: bytes) -> bytes:
     """Return the data without blanks before a CRLF; tabs are blanks already."""
+    if _is_dense(data, b" \r\n"):
+        return _squeezed(data).replace(b" \r\n", b"\r\n")
     parts = data.split(b" \r\n")
     last = parts.pop()
-    lines = [part.rstrip(b" ") for part in parts]
-    lines.append(last)
+    lines = [*map(bytes.rstrip, parts, repeat(b" ")), last]
     return b"\r\n".join(lines)
 
 
@@ -158,13 +174,25 @@ def _with_single_blanks(data: bytes) -> bytes:
     """Return the data with each run of blanks as one; no run stands at the end, nor before a CRLF."""
     if finder(b"\r\n  ")(data):
         # Indented lines, as in HTML: one cut for each line, not one for every two blanks.
-        parts = data.split(b"\r\n ")
-        data = b"\r\n ".join([parts[0], *[part.lstrip(b" ") for part in parts[1:]]])
-    parts = data.split(b"  ")
-    if len(parts) == 1:
+        first, *parts = data.split(b"\r\n ")
+        data = b"\r\n ".join([first, *map(bytes.lstrip, parts, repeat(b" "))])
+    if _is_dense(data, b"  "):
+        return _squeezed(data)
+    first, *parts = data.split(b"  ")
+    if not parts:
         return data
-    words = [part.lstrip(b" ") for part in parts[1:]]
-    return b" ".join([parts[0], *[word for word in words if word]])
+    return b" ".join([first, *filter(None, map(bytes.lstrip, parts, repeat(b" ")))])
+
+
+def _squeezed(data: bytes) -> bytes:
+    """Return the data with each run of blanks as one, by replacing: long runs shrink fast, then by halves."""
+    for needle in (b" " * 256, b" " * 16, b" " * 4):
+        if needle in data:
+            data = data.replace(needle, b" ")
+    has_run = finder(b"  ")
+    while has_run(data):
+        data = data.replace(b"  ", b" ")
+    return data
 
 
 _FORMS: dict[str, type[SimpleBody] | type[RelaxedBody]] = {"simple": SimpleBody, "relaxed": RelaxedBody}

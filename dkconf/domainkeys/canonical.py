@@ -50,16 +50,17 @@ class BodyStream:
         if self._cr:
             data = data[:-1]
         if self._nofws:
-            data = _without_blanks(data)
+            data, tail = _without_blanks(data)
+        else:
+            tail = trailing_crlfs(data)
+            if tail:
+                data = data[: len(data) - 2 * tail]
         if not data:
-            return
-        tail = trailing_crlfs(data)
-        if tail * 2 == len(data):
             self._pending += tail
             return
         self._release()
         self._pending = tail
-        self._hash.update(data[: len(data) - 2 * tail] if tail else data)
+        self._hash.update(data)
 
     def _release(self) -> None:
         """Hash the empty lines held back: what follows them is a line with something in it."""
@@ -79,10 +80,13 @@ class BodyStream:
         return bytes(self._hash.digest())
 
 
-def _without_blanks(data: bytes) -> bytes:
-    """Return the data without blanks, tabs, and CRs and LFs that are not a line end."""
+def _without_blanks(data: bytes) -> tuple[bytes, int]:
+    """Return the data without blanks, lone CRs and LFs, and the CRLFs at their end; and how many those were."""
     if data.count(b"\r\n") == data.count(b"\n"):
-        # Every LF ends a line: the CRs go with the blanks, and come back. Half the cost of looking at each
-        # line.
-        return data.translate(None, b" \t\r").replace(b"\n", b"\r\n")
-    return b"\r\n".join([line.translate(None, _FWS) for line in data.split(b"\r\n")])
+        # Every LF ends a line: the CRs go with the blanks, and come back. Half the cost of looking at each line.
+        lines = data.translate(None, b" \t\r")
+        text = lines.rstrip(b"\n")
+        return text.replace(b"\n", b"\r\n"), len(lines) - len(text)
+    data = b"\r\n".join([line.translate(None, _FWS) for line in data.split(b"\r\n")])
+    tail = trailing_crlfs(data)
+    return data[: len(data) - 2 * tail], tail

@@ -80,8 +80,8 @@ def parse_records(text: str) -> Records:
         name = canonical_name(words[0].value.encode("utf-8"))
         rest = words[1:]
         ttl = RECORDS_TTL_SECONDS
-        while rest and not rest[0].quoted and (rest[0].value.isdigit() or rest[0].value.upper() == "IN"):
-            if rest[0].value.isdigit():
+        while rest and not rest[0].quoted and (_is_number(rest[0].value) or rest[0].value.upper() == "IN"):
+            if _is_number(rest[0].value):
                 ttl = int(rest[0].value[:10])
             rest = rest[1:]
         kind = rest[0].value.upper() if rest and not rest[0].quoted else ""
@@ -98,6 +98,11 @@ def parse_records(text: str) -> Records:
                 f" found {' '.join(word.value for word in words)[:60]!r}"
             )
     return records
+
+
+def _is_number(text: str) -> bool:
+    """Digits in other scripts are none here: `int` does not take all of them."""
+    return text.isascii() and text.isdigit()
 
 
 def format_records(records: Mapping[bytes, TxtAnswer]) -> str:
