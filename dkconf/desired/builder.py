@@ -127,7 +127,9 @@ def _build_filter(
         # Its keys are its own; only those whose public half is here can be expected and verified.
         expected, keys = tuple(k for k in keys if (k.domain, k.selector) in public_keys), ()
     elif spec.program == "dk-filter":
-        placed = services.dk_filter(name, spec, dk_filter_options(name, spec, keys), host, paths, facts, enabled)
+        placed = services.dk_filter(
+            name, spec, dk_filter_options(name, spec, keys, enabled), host, paths, facts, enabled
+        )
         expected = keys
     else:
         placed = services.dkconf_filter(name, spec, host, paths, facts, enabled)

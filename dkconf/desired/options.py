@@ -94,18 +94,19 @@ def _key_list(keys: Sequence[SigningKey]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _one_per_domain(name: str, keys: Sequence[SigningKey]) -> None:
-    seen: dict[str, str] = {}
+def _one_per_domain(name: str, keys: Sequence[SigningKey], enabled: bool) -> list[SigningKey]:
+    """The first key of each domain; a second one is refused, unless the filter is off and so signs with none."""
+    first: dict[str, SigningKey] = {}
     for key in keys:
-        if key.domain in seen:
+        if first.setdefault(key.domain, key) is not key and enabled:
             raise NotRenderable(
-                f"domains.{key.domain}.selectors: {seen[key.domain]} and {key.selector} are both active, but "
-                f"{name} (dk-filter) signs with one; let the other be published or percolating"
+                f"domains.{key.domain}.selectors: {first[key.domain].selector} and {key.selector} are both active, "
+                f"but {name} (dk-filter) signs with one; let the other be published or percolating"
             )
-        seen[key.domain] = key.selector
+    return list(first.values())
 
 
-def dk_filter_options(name: str, spec: Filter, keys: Sequence[SigningKey]) -> DkFilterOptions:
+def dk_filter_options(name: str, spec: Filter, keys: Sequence[SigningKey], enabled: bool = True) -> DkFilterOptions:
     """The options and list files of the dk-filter `name`; file arguments are written as "@SUFFIX".
 
     One domain is said by -d, -s, -S (and -D); several need the key list, `-k -s FILE`.
@@ -113,7 +114,7 @@ def dk_filter_options(name: str, spec: Filter, keys: Sequence[SigningKey]) -> Dk
     Raises:
         NotRenderable: Something that dk-filter's options cannot say.
     """
-    _one_per_domain(name, keys)
+    keys = _one_per_domain(name, keys, enabled)
     files = [
         OptionFile(letter, suffix, tuple(lines))
         for letter, suffix, lines in (

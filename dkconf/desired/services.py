@@ -96,6 +96,7 @@ def dkconf_filter(name: str, spec: Filter, host: Host, paths: HostPaths, facts: 
     settings = f"{paths.filter_config}/{name}.toml"
     argv = entry.argv or (paths.dkconf_filter, "--config", settings)
     pid_file = entry.pid_file or ("" if manager == "systemd" else f"{facts.run_dir}/{service}.pid")
+    script = f"{host.paths.unit_dir or facts.init_dir}/{service}"
     directories = runtime_directories(spec, user, facts.root_group)
     values: dict[str, object] = {
         "name": name,
@@ -112,10 +113,10 @@ def dkconf_filter(name: str, spec: Filter, host: Host, paths: HostPaths, facts: 
         files.append(_unit(name, f"{service}.service", "systemd/dkconf-filter.service.j2", spec, paths, facts, values))
     elif manager == "sysv":
         content = render("sysv/dkconf-filter.j2", **values)
-        files.append(_root_file(f"{facts.init_dir}/{service}", content, 0o755, facts, "init-script", name))
+        files.append(_root_file(script, content, 0o755, facts, "init-script", name))
     elif manager == "rcd":
         content = render("rcd/dkconf-filter.j2", **values)
-        files.append(_root_file(f"{facts.init_dir}/{service}", content, 0o555, facts, "init-script", name))
+        files.append(_root_file(script, content, 0o555, facts, "init-script", name))
         enable = f'# Managed by dkconf: change the inventory, then dkconf apply.\n{service}_enable="YES"\n'
         files.append(_root_file(f"/etc/rc.conf.d/{service}", enable.encode(), 0o644, facts, "rc-variables", name))
     return Placed(
@@ -198,6 +199,11 @@ def dk_filter(
         pid_file = ""
         files.append(_unit(name, f"{service}.service", "systemd/dk-filter.service.j2", spec, paths, facts, values))
     elif manager != "direct" and host.platform == "debian":
+        if user != facts.dk_filter_user:
+            raise NotRenderable(
+                f"filters.{name}.user: Debian's init script runs dk-filter as {facts.dk_filter_user}, whatever the "
+                "inventory says; leave user out, or take service_manager: direct"
+            )
         files.append(_default_file(name, service, words, socket, facts))
     elif manager == "rcd":
         files.append(_rc_variables(name, service, argv[1:], facts))

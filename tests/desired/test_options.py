@@ -82,6 +82,13 @@ def test_two_active_selectors_are_one_too_many() -> None:
         dk_filter_options("dk", dk(), [key(selector="s1"), key(selector="s2")])
 
 
+def test_a_filter_that_is_off_may_have_two() -> None:
+    """While a host moves from dk-filter to another program; it is written with the first."""
+    made = dk_filter_options("dk", dk(), [key(selector="s1"), key(selector="s2")], enabled=False)
+
+    assert dict(made.options)["S"] == "s1"
+
+
 @pytest.mark.parametrize(
     "fields", [{"daemons": ("a,b",)}, {"macros": {"x": "a,b"}}, {"headers": Headers(omit=("a,b",))}]
 )

@@ -44,6 +44,14 @@ def test_dkconf_filter_gets_a_unit_or_script(platform: Platform, manager: Servic
     assert [f.owner for f in state.files if f.path == path] == ["root"]
 
 
+@pytest.mark.parametrize("manager", ["systemd", "sysv", "rcd"])
+def test_paths_unit_dir_holds_for_scripts_too(manager: ServiceManager) -> None:
+    """hosts.HOST.paths.unit_dir."""
+    state = build(one_host(OURS, service_manager=manager, paths=Paths(unit_dir="/opt/init")), HOST, {})
+
+    assert [f.path.rpartition("/")[0] for f in state.files if f.role in ("unit", "init-script")] == ["/opt/init"]
+
+
 def test_direct_has_an_argv_and_no_unit() -> None:
     """dkconf starts the program itself, and needs its pid file."""
     state = build(one_host(OURS, service_manager="direct"), HOST, {})
@@ -101,6 +109,15 @@ def test_debians_dk_filter_reads_its_defaults() -> None:
     (options,) = [line for line in file.content.splitlines() if line.startswith(b"DAEMON_OPTS=")]
     assert b" -p " not in options
     assert b" -u " not in options
+
+
+def test_debians_script_has_its_own_user() -> None:
+    """Another in the inventory would not be obeyed, and could not read its keys."""
+    spec = Filter("inet:8892@127.0.0.1", program="dk-filter", user="other")
+
+    with pytest.raises(NotRenderable, match="dk-filter as dk-filter"):
+        build(one_host(spec, domain=DK_DOMAIN), HOST, {})
+    assert build(one_host(spec, domain=DK_DOMAIN, service_manager="direct"), HOST, {}).keys[0].owner == "other"
 
 
 def test_freebsds_dk_filter_reads_rc_variables() -> None:
