@@ -44,7 +44,11 @@ def _file(system: System, path: str, wanted: ManagedFile | None) -> FileState | 
     """Return the file there. In another root, whose users come into being when it runs, theirs are root's
     now."""
     state = system.read(path)
-    if state is None or wanted is None or system.root == "/":
+    return _owned(system, state, wanted) if state is not None and wanted is not None else state
+
+
+def _owned(system: System, state: FileState, wanted: ManagedFile | KeyFile) -> FileState:
+    if system.root == "/":
         return state
     owner = state.owner if system.known_user(wanted.owner) else wanted.owner
     group = state.group if system.known_group(wanted.group) else wanted.group
@@ -72,6 +76,7 @@ def key_state(system: System, key: KeyFile) -> KeyState | None:
     state = system.attributes(key.path)
     if state is None:
         return None
+    state = _owned(system, state, key)
     exposed = _exposed(key, state)
     real = Path(system.real_path(key.path))
     if not system.real_path(key.path):

@@ -28,8 +28,11 @@ COMMAND_TIMEOUT_SECONDS = 120
 """systemd gives a unit 90 s to start or stop."""
 STOP_SECONDS = 60.0
 """A filter finishes the messages in flight first; sendmail's own E= of the end of a message is 300 s at most."""
+START_SECONDS = 20.0
+"""Until a filter has written its pid file; Python, the keys and the workers take under a second."""
 DIRECT_DIRECTORY = "/run/dkconf"
-"""Pid files of filters that are started directly and write none."""
+"""What is known of filters that are started directly: their process ids and what they said on standard error."""
+MAX_WORDS = 2000
 
 # {name} is the service's name. () = nothing to do there.
 COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
@@ -179,54 +182,69 @@ class Services:
 
     # --- direct
 
-    def _pid_file(self, service: Service) -> Path:
-        return Path(service.pid_file or f"{self._directory}/{service.filter}.pid")
+    def _own(self, service: Service, ending: str) -> Path:
+        """A file of ours about a filter that we started: `.pid` or `.err`."""
+        return Path(f"{self._directory}/{service.filter}.{ending}")
 
     def _pid(self, service: Service) -> int | None:
-        """Return the process id of a filter that was started directly, None where it does not run."""
-        path = self._pid_file(service)
-        try:
-            first = path.read_text("ascii", "replace").split()[:1]
-            written = path.stat().st_mtime
-        except OSError:
-            return None
-        if not first or not first[0].isdigit():
-            return None
-        pid = int(first[0])
-        state = live.stat_of(pid)
-        if state is None:
-            return None
-        # After a reboot the number may be another process's: that one is younger than the file. Two seconds for
-        # clocks that are rounded.
-        started = time.time() - (live.boot_ticks_now() - state[1]) / os.sysconf("SC_CLK_TCK")
-        return pid if started <= written + 2 else None
+        """Return the process id of a filter that was started directly, None where it does not run.
+
+        Its own pid file counts first: a program that went into the background is another process than we began.
+        """
+        for path in (service.pid_file, str(self._own(service, "pid"))):
+            pid = _pid_in(path) if path else None
+            if pid is not None:
+                return pid
+        return None
 
     def _start_directly(self, service: Service) -> None:
-        """Start the argv in a session of its own, and see that there is a pid file."""
+        """Start the argv in a session of its own, and wait until it has written its pid file, if it has one."""
         if not service.argv:
             raise ServiceFailed(
                 f"filter {service.filter}: no argv to start it with; set services.{service.filter}.argv"
             )
-        path = self._pid_file(service)
-        path.unlink(missing_ok=True)
+        own = self._own(service, "pid")
+        own.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        errors = self._own(service, "err")
         try:
-            pid = live.detach(service.argv)
+            pid = live.detach(service.argv, str(errors))
         except live.NotReady as error:
             raise ServiceFailed(f"filter {service.filter}: {error}") from error
-        status = _ended(pid, 0.5)
-        if status is None:
-            if not path.exists():
-                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                path.write_text(f"{pid}\n", "ascii")
-        elif status:
-            raise ServiceFailed(f"filter {service.filter}: {' '.join(service.argv)} ended with status {status}")
+        own.write_text(f"{pid}\n", "ascii")
+        deadline = time.monotonic() + (START_SECONDS if service.pid_file else 0.5)
+        while (left := deadline - time.monotonic()) > 0:
+            status = _ended(pid, min(left, 0.1))
+            if status:
+                said = errors.read_text("utf-8", "replace").strip()[-MAX_WORDS:].replace("\n", "; ")
+                raise ServiceFailed(
+                    f"filter {service.filter}: {' '.join(service.argv)} ended with status {status}: {said}"
+                )
+            if status == 0 or _pid_in(service.pid_file) is not None:
+                return
 
     def _stop_directly(self, service: Service) -> None:
         pid = self._pid(service)
-        if pid is None:
-            return
-        stop_process(pid, f"filter {service.filter}")
-        self._pid_file(service).unlink(missing_ok=True)
+        if pid is not None:
+            stop_process(pid, f"filter {service.filter}")
+        self._own(service, "pid").unlink(missing_ok=True)
+
+
+def _pid_in(path: str) -> int | None:
+    """Return the process id in a pid file, None where it does not run any more."""
+    try:
+        first = Path(path).read_text("ascii", "replace").split()[:1]
+        written = os.stat(path).st_mtime
+    except OSError:
+        return None
+    if not first or not first[0].isdigit():
+        return None
+    state = live.stat_of(int(first[0]))
+    if state is None:
+        return None
+    # After a reboot the number may be another process's: that one is younger than the file. Two seconds for clocks
+    # that are rounded.
+    started = time.time() - (live.boot_ticks_now() - state[1]) / os.sysconf("SC_CLK_TCK")
+    return int(first[0]) if started <= written + 2 else None
 
 
 def stop_process(pid: int, what: str, seconds: float = STOP_SECONDS) -> None:

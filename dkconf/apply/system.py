@@ -295,10 +295,11 @@ class RealSystem:
                     f"{real}: a symbolic link; name the file it points at under hosts.HOST.paths"
                 ) from None
             raise SystemProblem(f"{real}: {said(exc)}") from exc
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(handle)
+            raise SystemProblem(f"{real}: not a regular file")
         with os.fdopen(handle, "rb") as source:
-            info = os.fstat(handle)
-            if not stat.S_ISREG(info.st_mode):
-                raise SystemProblem(f"{real}: not a regular file")
             return FileState(
                 content=source.read() if content else b"",
                 mode=stat.S_IMODE(info.st_mode),

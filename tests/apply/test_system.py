@@ -1,0 +1,235 @@
+"""The real file system below a temporary root: durability, owners, links, and errors of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dkconf.apply.steps import hook_from_environment
+from dkconf.apply.system import ReadOnlySystem, RealSystem, SystemProblem
+from dkconf.errors import Locked
+from dkconf.plan.actual import FileState
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="chown and mount need root")
+
+
+def state(content: bytes, mode: int = 0o644, owner: str = "", group: str = "", mtime_ns: int = 0) -> FileState:
+    return FileState(content, mode, owner or str(os.geteuid()), group or str(os.getegid()), mtime_ns)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> RealSystem:
+    (tmp_path / "etc").mkdir()
+    return RealSystem(str(tmp_path))
+
+
+def test_write_sets_everything(system: RealSystem, tmp_path: Path) -> None:
+    """Content, mode and time are as asked, whatever the umask is, and no temporary file stays."""
+    before = os.umask(0o077)
+    try:
+        system.write("/etc/a", state(b"text", 0o664, mtime_ns=1_500_000_000_123_456_789))
+    finally:
+        os.umask(before)
+
+    found = (tmp_path / "etc/a").stat()
+    assert (0o664, 1_500_000_000_123_456_789) == (found.st_mode & 0o7777, found.st_mtime_ns)
+    assert ["a"] == os.listdir(tmp_path / "etc")
+
+
+@needs_root
+def test_owner_is_set_before_content_can_be_seen(system: RealSystem, tmp_path: Path) -> None:
+    """Owner and group are numbers or names; a setgid directory does not decide the group."""
+    (tmp_path / "etc").chmod(0o2775)
+    os.chown(tmp_path / "etc", 1, 1)
+
+    system.write("/etc/a", state(b"x", 0o640, "12", "13"))
+
+    found = (tmp_path / "etc/a").stat()
+    assert (12, 13, 0o640) == (found.st_uid, found.st_gid, found.st_mode & 0o7777)
+
+
+def test_extended_attributes_are_carried_over(system: RealSystem, tmp_path: Path) -> None:
+    """Labels and access lists of the old file go to the new one."""
+    path = tmp_path / "etc/a"
+    path.write_bytes(b"old")
+    try:
+        os.setxattr(path, "user.note", b"kept")
+    except OSError:
+        pytest.skip("no extended attributes on this file system")
+
+    system.write("/etc/a", state(b"new"))
+
+    assert b"kept" == os.getxattr(path, "user.note")
+
+
+def test_a_link_is_neither_read_nor_replaced_through(system: RealSystem, tmp_path: Path) -> None:
+    """/etc/mail belongs to the mail user: a link put there must not make root read or write elsewhere."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"root:x")
+    (tmp_path / "etc/a").symlink_to(secret)
+
+    with pytest.raises(SystemProblem, match="symbolic link"):
+        system.read("/etc/a")
+    system.write("/etc/a", state(b"new"))
+
+    assert b"root:x" == secret.read_bytes()
+    assert not (tmp_path / "etc/a").is_symlink()
+
+
+def test_a_planted_temporary_file_is_not_followed(system: RealSystem, tmp_path: Path) -> None:
+    """A link where our temporary file goes is removed, not written through."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"intact")
+    (tmp_path / "etc/.a.dkconf-tmp").symlink_to(victim)
+
+    system.write("/etc/a", state(b"new"))
+
+    assert b"intact" == victim.read_bytes()
+    assert b"new" == (tmp_path / "etc/a").read_bytes()
+
+
+def test_another_root_is_not_left(system: RealSystem, tmp_path: Path) -> None:
+    """With --root a directory that is a link to elsewhere, and dots, are refused."""
+    (tmp_path / "etc/mail").symlink_to("/etc")
+
+    with pytest.raises(SystemProblem, match="leads out"):
+        system.read("/etc/mail/passwd")
+    with pytest.raises(SystemProblem):
+        system.write("/etc/../../a", state(b""))
+
+
+def test_users_of_another_root(system: RealSystem, tmp_path: Path) -> None:
+    """Names are looked up in the other root's passwd and group."""
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:\nsmmta:x:4242:4243::/:\n")
+    (tmp_path / "etc/group").write_text("root:x:0:\nsmmsp:x:4243:\n")
+    (tmp_path / "etc/a").write_bytes(b"")
+
+    assert system.known_user("smmta")
+    assert not system.known_user("nobody")
+    if ROOT:
+        os.chown(tmp_path / "etc/a", 4242, 4243)
+        found = system.read("/etc/a")
+        assert found is not None
+        assert ("smmta", "smmsp") == (found.owner, found.group)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_what_is_no_file(system: RealSystem, tmp_path: Path, kind: str) -> None:
+    """A pipe or a directory in the place of a file is told, and never waited on."""
+    path = tmp_path / "etc/a"
+    os.mkfifo(path) if kind == "fifo" else path.mkdir()
+
+    with pytest.raises(SystemProblem, match="not a regular file"):
+        system.read("/etc/a")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False, capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("cannot mount here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@needs_root
+def test_disk_full_leaves_the_old_file(small_disk: Path) -> None:
+    """No space for the new content: the old file stays, and no temporary file does."""
+    system = RealSystem(str(small_disk))
+    (small_disk / "a").write_bytes(b"old")
+
+    with pytest.raises(SystemProblem, match="no space left"):
+        system.write("/a", state(b"x" * 100_000))
+
+    assert ["a"] == os.listdir(small_disk)
+    assert b"old" == (small_disk / "a").read_bytes()
+
+
+@needs_root
+def test_read_only_is_told(small_disk: Path) -> None:
+    """A read-only target names the path and what the system said."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    with pytest.raises(SystemProblem, match="read-only file system"):
+        RealSystem(str(small_disk)).write("/a", state(b"x"))
+
+
+def test_a_second_run_is_locked_out(system: RealSystem, tmp_path: Path) -> None:
+    """Another process meets status 5, and reads who holds the lock; the kernel drops it when the holder
+    dies."""
+    holder = {"pid": 4711, "command": "dkconf apply", "user": "root (ann)", "since": "2026-01-01T00:00:00Z"}
+    code = (
+        "import sys\n"
+        "from dkconf.apply.system import RealSystem\n"
+        f"with RealSystem({str(tmp_path)!r}).lock('/etc/lock', {holder!r}):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert b"held\n" == other.stdout.readline()
+        with pytest.raises(Locked, match=r"dkconf apply of root \(ann\), process 4711"), system.lock("/etc/lock", {}):
+            pass
+        other.kill()
+        other.wait()
+    with system.lock("/etc/lock", {"pid": 1}):
+        assert {"pid": 1} == json.loads((tmp_path / "etc/lock").read_bytes())
+
+
+def test_reading_only(system: RealSystem) -> None:
+    """Planning gets a system that reads, and stops any write as a fault of ours."""
+    reader = ReadOnlySystem(system)
+
+    assert reader.read("/etc/a") is None
+    with pytest.raises(AssertionError, match="called write"):
+        reader.write("/etc/a", state(b""))
+
+
+def test_clean_removes_what_a_killed_write_left(system: RealSystem, tmp_path: Path) -> None:
+    """The temporary file of a killed write is known by its name."""
+    (tmp_path / "etc/.a.dkconf-tmp").write_bytes(b"half")
+
+    system.clean("/etc/a")
+
+    assert [] == os.listdir(tmp_path / "etc")
+
+
+def test_steps_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DKCONF_TRACE_STEPS lists each step with its edges; a repeated one is numbered."""
+    assert hook_from_environment() is None
+    monkeypatch.setenv("DKCONF_TRACE_STEPS", str(tmp_path / "trace"))
+    system = RealSystem(str(tmp_path), hook_from_environment())
+
+    system.write("/a", state(b""))
+    system.write("/a", state(b""))
+
+    assert [
+        "write:/a:before", "write:/a:after", "write:/a#2:before", "write:/a#2:after",
+    ] == (tmp_path / "trace").read_text().split()  # fmt: skip
+
+
+def test_killed_by_environment(tmp_path: Path) -> None:
+    """DKCONF_CRASH_AT ends the process at that very point, as kill -9 does."""
+    code = (
+        "from dkconf.apply.system import RealSystem; from dkconf.apply.steps import hook_from_environment\n"
+        "from dkconf.plan.actual import FileState\n"
+        f"s = RealSystem({str(tmp_path)!r}, hook_from_environment())\n"
+        "s.write('/a', FileState(b'1', 0o600, '0', '0')); s.write('/b', FileState(b'2', 0o600, '0', '0'))\n"
+    )
+    env = {**os.environ, "DKCONF_CRASH_AT": "write:/b:before"}
+
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=False)
+
+    assert -9 == done.returncode
+    assert ["a"] == sorted(os.listdir(tmp_path))
