@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dkconf.dkim.canonical import relaxed_field, simple_field
+from dkconf.dkim.canonical import relaxed_field, simple_field, splits_plainly
 from dkconf.mail.header import HeaderField
 
 
 class HeaderPool:
     """The fields of a message by name, in relaxed form where several signatures ask for it."""
 
-    __slots__ = ("_fields", "_positions", "_relaxed")
+    __slots__ = ("_fields", "_plain", "_positions", "_relaxed")
 
     def __init__(self, fields: Sequence[HeaderField]) -> None:
         self._fields = fields
         self._relaxed: dict[int, bytes] = {}
+        self._plain: bool | None = None  # whether `split` alone gives relaxed values; not known yet
         self._positions: dict[bytes, list[int]] = {}
         for position, field in enumerate(fields):
-            self._positions.setdefault(field.lower, []).append(position)
+            same = self._positions.get(field.lower)
+            if same is None:
+                self._positions[field.lower] = [position]
+            else:
+                same.append(position)
 
     def canonical(self, names: Iterable[bytes], canonicalization: str, own: int = -1) -> bytes:
         """Return the canonical header fields that h= names, each with its CRLF.
@@ -30,27 +35,37 @@ class HeaderPool:
             canonicalization: `simple` or `relaxed`.
             own: Position of the signature's own field, which is never among them.
         """
+        positions, make = self._positions, self._simple_field if canonicalization == "simple" else self._relaxed_field
         taken: dict[bytes, int] = {}
         pieces: list[bytes] = []
         for name in names:
-            positions = self._positions.get(name)
-            if positions is None:
+            same = positions.get(name)
+            if same is None:
                 continue
-            left = taken.get(name, len(positions)) - 1
-            if left >= 0 and positions[left] == own:
+            left = taken.get(name, len(same)) - 1
+            if left >= 0 and same[left] == own:
                 left -= 1
-            taken[name] = max(left, 0)
-            if left >= 0:
-                pieces.append(self._canonical_field(positions[left], canonicalization))
+            if left < 0:
+                continue
+            taken[name] = left
+            pieces.append(make(same[left]))
         return b"".join(pieces)
 
-    def _canonical_field(self, position: int, canonicalization: str) -> bytes:
+    def _simple_field(self, position: int) -> bytes:
         field = self._fields[position]
-        if canonicalization == "simple":
-            return simple_field(field.name, field.value)
+        return simple_field(field.name, field.value)
+
+    def _relaxed_field(self, position: int) -> bytes:
         found = self._relaxed.get(position)
         if found is None:
-            found = self._relaxed[position] = relaxed_field(field.lower, field.value)
+            field = self._fields[position]
+            if self._plain is None:
+                self._plain = splits_plainly(b"x".join([each.value for each in self._fields]))
+            if self._plain:
+                found = b"%b:%b\r\n" % (field.lower, b" ".join(field.value.split()))
+            else:
+                found = relaxed_field(field.lower, field.value)
+            self._relaxed[position] = found
         return found
 
 

@@ -18,6 +18,11 @@ _ALGORITHMS = {  # a= -> key algorithm, hash
     b"ed25519-sha256": ("ed25519", "sha256"),
     b"rsa-sha1": ("rsa", "sha1"),
 }
+_FORMS = {
+    b"%b/%b" % (header, body): (header.decode("ascii"), body.decode("ascii"))
+    for header in (b"simple", b"relaxed")
+    for body in (b"simple", b"relaxed")
+}
 _DIGEST_OCTETS = {"sha256": 32, "sha1": 20}
 _REQUIRED = (b"v", b"a", b"b", b"bh", b"d", b"h", b"s")
 
@@ -98,7 +103,8 @@ def from_tags(tags: dict[bytes, bytes]) -> Signature:
     if algorithm not in _ALGORITHMS:
         raise SignatureError(Cause.UNKNOWN_ALGORITHM, _shown(algorithm))
     key_algorithm, hash_name = _ALGORITHMS[algorithm]
-    header_form, body_form = _canonicalization(tags.get(b"c", b"simple/simple"))
+    form = tags.get(b"c", b"simple/simple")
+    header_form, body_form = _FORMS.get(form) or _canonicalization(form)
     domain, selector = tags[b"d"].lower(), tags[b"s"].lower()
     for name, text in ((b"d", domain), (b"s", selector)):
         if not is_domain(text):

@@ -18,7 +18,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dkconf.crypto.keys import PrivateKey
-from dkconf.dkim.canonical import CANONICALIZATIONS, HashKey, relaxed_field, relaxed_value, simple_field
+from dkconf.dkim.canonical import (
+    CANONICALIZATIONS,
+    HashKey,
+    relaxed_field,
+    relaxed_value,
+    simple_field,
+    splits_plainly,
+)
 from dkconf.errors import DkconfError
 from dkconf.mail import base64
 from dkconf.mail.domain import is_domain, within
@@ -179,12 +186,18 @@ class Signer:
         names: list[bytes] = []
         pieces: list[bytes] = []
         relaxed, oversign = self._relaxed, self._oversign
+        plain = relaxed and splits_plainly(b"x".join([field.value for same in found.values() for field in same]))
         for name, same in found.items():
             if not same:
                 continue
             for field in reversed(same):  # the bottom-most is taken first
                 names.append(name)
-                pieces.append(relaxed_field(name, field.value) if relaxed else simple_field(field.name, field.value))
+                if plain:
+                    pieces.append(b"%b:%b\r\n" % (name, b" ".join(field.value.split())))
+                elif relaxed:
+                    pieces.append(relaxed_field(name, field.value))
+                else:
+                    pieces.append(simple_field(field.name, field.value))
             if name in oversign:
                 names.append(name)
         return SigningJob(self, self._folded_names(tuple(names)), hashlib.sha256(b"".join(pieces)))

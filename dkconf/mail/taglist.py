@@ -19,6 +19,10 @@ _CONTROLS = bytes(set(range(32)) - set(_WSP)) + b"\x7f"
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _NAME_OCTETS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
+_KNOWN = {  # what signatures and records are made of needs no closer look
+    False: frozenset([b"v", b"a", b"b", b"bh", b"c", b"d", b"h", b"i", b"l", b"q", b"s", b"t", b"x", b"z", b"k", b"p"]),
+    True: frozenset([b"a", b"b", b"c", b"d", b"h", b"q", b"s", b"k", b"p"]),
+}
 
 
 class TagListError(DkconfError):
@@ -52,7 +56,7 @@ def parse(octets: bytes, *, one_letter: bool = False) -> dict[bytes, bytes]:
         name = name.strip(_WSP)
         if not equals:
             raise TagListError("tag without =")
-        if not _is_name(name, one_letter):
+        if name not in _KNOWN[one_letter] and not _is_name(name, one_letter):
             raise TagListError("bad tag name")
         if name in tags:
             raise TagListError(f"duplicate tag {name.decode('ascii')}=")
@@ -64,17 +68,15 @@ def without_value(octets: bytes, wanted: bytes) -> bytes:
     """Return the tag-list with the value of one tag deleted, the blanks around it included (RFC 6376
     section 3.7).
 
-    Everything else stays exact. The list is returned as it is where it has no such tag.
+    Everything else stays exact. The list is returned as it is where it has no such tag. Of two tags of one name (such
+    a list is void) the last loses its value.
     """
-    start = 0
-    while start <= len(octets):
-        end = octets.find(b";", start)
-        if end < 0:
-            end = len(octets)
-        equals = octets.find(b"=", start, end)
-        if equals >= 0 and octets[start:equals].strip(_WSP) == wanted:
-            return octets[: equals + 1] + octets[end:]
-        start = end + 1
+    specs = octets.split(b";")
+    for index in range(len(specs) - 1, -1, -1):  # from the end: signers put b= last
+        name, equals, _ = specs[index].partition(b"=")
+        if equals and name.strip(_WSP) == wanted:
+            specs[index] = name + equals
+            return b";".join(specs)
     return octets
 
 
