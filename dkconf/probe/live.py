@@ -119,14 +119,14 @@ def start(argv: Sequence[str]) -> None:
         raise NotReady(f"{' '.join(argv)}: status {done.returncode}: {words}")
 
 
-def detach(argv: Sequence[str]) -> int:
-    """Start a program that stays in the foreground, in a session of its own; return its process id.
+def detach(argv: Sequence[str], errors: str = "/dev/null") -> int:
+    """Start a program in a session of its own, its standard error in the file `errors`; return its process id.
 
     Raises:
         NotReady: It cannot be executed.
     """
-    null = "/dev/null"
-    actions = [(os.POSIX_SPAWN_OPEN, fd, null, os.O_RDWR, 0) for fd in (0, 1, 2)]
+    actions = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)]
+    actions.append((os.POSIX_SPAWN_OPEN, 2, errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
     try:
         return os.posix_spawn(argv[0], list(argv), {"PATH": PATH}, file_actions=actions, setsid=True)
     except OSError as error:

@@ -12,8 +12,8 @@ DOMAIN = "example.org"
 SELECTOR = "s1"
 OWN = "dkconf-filter"
 OWN_PORT = 8893
-OWN_HOST = f"paths:\n  dkconf_filter: {BIN}/dkconf-filter"
-"""What a host with a dkconf-filter needs besides: where the lab has this checkout's program."""
+OWN_SERVICE = f'{OWN}:\n  argv: ["{BIN}/dkconf-filter", "--config", /etc/dkconf-filter/{OWN}.toml]'
+"""The `services` of a host with a dkconf-filter that dkconf starts directly."""
 
 
 def write(
