@@ -19,7 +19,8 @@ from dkconf.apply.work import Order
 from dkconf.desired.state import DesiredState, ManagedFile
 from dkconf.errors import DkconfError, Status, UsageProblem
 from dkconf.plan.actual import LastApplied
-from dkconf.plan.diff import SENDMAIL_ROLES, diff
+from dkconf.plan.diff import diff
+from dkconf.plan.files import SENDMAIL_ROLES
 from dkconf.plan.model import Plan
 from dkconf.sendmail import mc
 

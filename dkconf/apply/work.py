@@ -17,7 +17,7 @@ from dkconf.apply.settle import merged
 from dkconf.apply.system import now_ns
 from dkconf.desired.state import DesiredState
 from dkconf.plan.actual import ActualState, FileDigest, FileState
-from dkconf.plan.diff import SENDMAIL_ROLES, file_digest
+from dkconf.plan.files import SENDMAIL_ROLES, file_digest
 from dkconf.plan.model import FileChange, Plan
 from dkconf.plan.source import block_text
 from dkconf.sendmail import mc

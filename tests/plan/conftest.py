@@ -18,7 +18,7 @@ from dkconf.desired.state import (
     TxtRecord,
 )
 from dkconf.plan.actual import ActualState, FileState, KeyState, LastApplied
-from dkconf.plan.diff import file_digest
+from dkconf.plan.files import file_digest
 from dkconf.plan.source import block_text
 from dkconf.sendmail import mc
 from dkconf.spec.model import Timeouts
