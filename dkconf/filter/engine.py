@@ -222,7 +222,10 @@ class Engine:
         """
         keys: dict[str, PrivateKey] = {}
         problems: list[str] = []
+        failed: set[str] = set()
         for number, entry in enumerate(settings.keys):
+            if entry.path in failed:
+                continue  # once is enough for a key of many domains
             where = f"keys[{number}].path: {entry.path}"
             try:
                 if entry.path not in keys:
@@ -230,8 +233,10 @@ class Engine:
                 problems += [f"{where}: {problem}" for problem in _unfit(entry, keys[entry.path])]
             except OSError as error:
                 problems.append(f"{where}: {error.strerror or error}")
+                failed.add(entry.path)
             except KeyProblem as error:
                 problems.append(f"{where}: {error}")
+                failed.add(entry.path)
         if problems:
             raise SettingsError(problems)
         try:

@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What happens to a message, and which finding asked for it."""
+    """What happens to a message, and the finding that it comes from (None: there was nothing to act on)."""
 
     action: Action = "accept"
     finding: Finding | None = None
@@ -120,17 +120,19 @@ class ActionTables:
         return "quarantine" in self._table.values()
 
     def decide(self, findings: Sequence[Finding], dkim_passed: bool = False) -> Decision:
-        """The decision for a message."""
+        """The decision for a message; its finding is the condition that was met, also where that is accepted."""
         pending = any(f.scheme == "dkim" and f.condition == "dns" and self.action(f) == "tempfail" for f in findings)
-        best = ACCEPT
+        best: Decision | None = None
         for finding in findings:
+            if not finding.condition:
+                continue
             unsigned = finding.scheme == "domainkeys" and finding.condition in ("no", "miss")
             if unsigned and (dkim_passed or pending):
                 continue
             action = self.action(finding)
-            if _STRICTNESS[action] > _STRICTNESS[best.action]:
+            if best is None or _STRICTNESS[action] > _STRICTNESS[best.action]:
                 best = Decision(action, finding)
-        return best
+        return best or ACCEPT
 
 
 def dkim_finding(verdicts: Sequence[Verdict], author: Sequence[str]) -> Finding:

@@ -20,6 +20,7 @@ from dkconf import __version__
 from dkconf.errors import RemoteProtocolError
 from dkconf.filter.config import SCHEMES
 from dkconf.filter.engine import Engine
+from dkconf.filter.incoming import Outcome
 from dkconf.filter.message import Message, Result
 from dkconf.filter.policy import PROGRAM, Decision, Finding
 from dkconf.filter.results import authentication_results, domainkey_status, log_words, printable
@@ -297,7 +298,7 @@ class Session:
         )
         for line in lines:
             self._log(ERR, f"{queue_id}: | {line}", None)
-        self._counted("int", decision.action, message)
+        self._counted(message, "none", "int", decision.action)
         removals = self._removal_edits(message) if message is not None and decision.action == "accept" else []
         self.abort()
         if engine.settings.observe:
@@ -424,13 +425,23 @@ class Session:
                 "observe": observe,
             },
         )
-        self._counted(finding.condition if finding else "", decision.action, message)
+        condition = finding.condition if finding else ""
+        self._counted(message, _result(message, outcome), condition, decision.action)
         if outcome is not None:
             for verdict in (*outcome.dkim, *outcome.domainkeys):
                 self._count(f'signatures_total{{scheme="{verdict.scheme}",result="{verdict.result}"}}')
 
-    def _counted(self, condition: str, action: str, message: Message | None) -> None:
+    def _counted(self, message: Message | None, result: str, condition: str, action: str) -> None:
         role = "none"
         if message is not None and (message.signing or message.verification):
             role = "sign" if message.signing else "verify"
-        self._count(f'messages_total{{role="{role}",condition="{condition}",action="{action}"}}')
+        self._count(f'messages_total{{role="{role}",result="{result}",condition="{condition}",action="{action}"}}')
+
+
+def _result(message: Message, outcome: Outcome | None) -> str:
+    """One word for a message: signed, pass where any signature holds, else the first result, else none."""
+    if message.signing is not None:
+        return "signed"
+    verdicts = (*outcome.dkim, *outcome.domainkeys) if outcome is not None else ()
+    results = [verdict.result for verdict in verdicts]
+    return "pass" if "pass" in results else results[0] if results else "none"

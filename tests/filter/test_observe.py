@@ -21,7 +21,7 @@ def test_observe_evaluates_and_logs_but_changes_nothing(mta: MakeMta) -> None:
 
     assert letters(client.send([forged, *signed()], BODY + b"more")) == "c"
     assert "would have rejected: DKIM bad d=example.com s=jan" in client.line
-    assert 'messages_total{role="verify",condition="bad",action="reject"}' in client.counted
+    assert 'messages_total{role="verify",result="fail",condition="bad",action="reject"}' in client.counted
     assert letters(mta(at=b"127.0.0.1", observe=True).send(HEADER)) == "c"
 
 

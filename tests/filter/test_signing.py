@@ -28,7 +28,7 @@ def test_domainkeys_first_then_dkim_on_top(mta: MakeMta) -> None:
     assert inserted(edits) == [(1, "DomainKey-Signature"), (1, "DKIM-Signature")]
     assert letters(edits) == "iic"
     assert client.line == "4BX2k1: signed dkim d=example.com s=jan, domainkeys d=example.com s=jan"
-    assert client.counted == ['messages_total{role="sign",condition="",action="accept"}']
+    assert client.counted == ['messages_total{role="sign",result="signed",condition="",action="accept"}']
 
 
 @pytest.mark.parametrize("dkim", ["simple/simple", "relaxed/simple", "simple/relaxed", "relaxed/relaxed"])
