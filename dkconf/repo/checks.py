@@ -136,7 +136,7 @@ def _kept_out(repository: git.Repository, path: Path) -> Iterator[Finding]:
     if not (path.parent / "keys").is_dir():
         return
     probe = os.path.normpath(os.path.join(folder, "keys", "example.com", "selector.private"))
-    if probe not in repository.ignored(probe):
+    if not repository.keeps_out(probe):
         ignore_file = path.parent / ".gitignore"
         yield Finding(
             "KEY009",

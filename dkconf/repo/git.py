@@ -96,10 +96,9 @@ class Repository:
                 found.append((os.fsdecode(parts[0]), int(parts[1]), int(parts[2])))
         return found
 
-    def ignored(self, *paths: str) -> set[str]:
-        """Return those of the paths that .gitignore keeps out."""
-        listing = self.run("check-ignore", "--no-index", "-z", "--", *paths) or b""
-        return {os.fsdecode(path) for path in listing.split(b"\0") if path}
+    def keeps_out(self, path: str) -> bool:
+        """Tell whether .gitignore keeps a path out."""
+        return self.run("check-ignore", "--no-index", "--quiet", "--", path) is not None
 
     def marked(self, attribute: str, paths: list[str]) -> set[str]:
         """Return those of the paths that .gitattributes gives an attribute."""
