@@ -227,7 +227,7 @@ def generate(algorithm: KeyAlgorithm, bits: int = 2048) -> bytes:
     )
 
 
-CACHED_KEYS = 1024
+CACHED_KEYS = 512
 """Public keys kept parsed. What is parsed depends on the octets alone, so no TTL is needed here."""
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from dkconf.errors import DkconfError
 from dkconf.mail import base64, taglist
-from dkconf.mail.limits import MAX_KEY_RECORD_OCTETS
+from dkconf.mail.limits import CACHED_RECORDS, MAX_KEY_RECORD_OCTETS
 
 
 class KeyRecordError(DkconfError):
@@ -50,7 +50,7 @@ class KeyRecord:
         return self.granularity in (b"", b"*", local)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=CACHED_RECORDS)
 def parse(octets: bytes) -> KeyRecord:
     """Return the record.
 

@@ -201,6 +201,8 @@ def _usable_key(record: keyrecord.KeyRecord, sender: Sender, limits: Limits) -> 
         raise SignatureError(Cause.KEY_SYNTAX, str(error)) from None
     if key.bits < limits.min_rsa_bits:
         raise SignatureError(Cause.KEY_TOO_SHORT, f"{key.bits} bits, min-bits {limits.min_rsa_bits}")
-    if key.bits > limits.max_rsa_bits or key.exponent_bits > MAX_RSA_EXPONENT_BITS:
+    if key.bits > limits.max_rsa_bits:
         raise SignatureError(Cause.KEY_TOO_LONG, f"{key.bits} bits")
+    if key.exponent_bits > MAX_RSA_EXPONENT_BITS:
+        raise SignatureError(Cause.KEY_TOO_LONG, f"exponent of {key.exponent_bits} bits")
     return key
