@@ -120,7 +120,7 @@ def test_an_unpublished_key_is_refused(lab: Lab) -> None:
 
 def test_a_missing_private_half_is_refused(lab: Lab) -> None:
     """apply never generates a key: a host that lacks the private half of a selector is refused with 8."""
-    inventory.write(lab, inventory.own_filter(), [inventory.OWN], host=inventory.OWN_HOST)
+    inventory.write(lab, inventory.own_filter(), [inventory.OWN], services=inventory.OWN_SERVICE)
     inventory.own_key(lab)
     inventory.private_key(lab).unlink()
 
