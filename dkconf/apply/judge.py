@@ -39,6 +39,8 @@ class Judgement:
     """With the live configuration."""
     after: list[Canary] = field(default_factory=list)
     """With the candidate."""
+    culprits: tuple[str, ...] = ()
+    """Filters that refuse the canary when they are called alone; () where one cannot tell."""
 
     def refuse(self, sentence: str) -> None:
         """Add a refusal of the risk `canary`."""
@@ -80,6 +82,9 @@ def judge(
         found.after = _canaries(
             desired.paths.sendmail, staged.cf, staged.model, directory, "candidate", sockets, senders, host
         )
+        failed = next((one for one in found.after if not one.accepted), None)
+        if failed is not None:
+            found.culprits = _culprits(desired.paths.sendmail, staged, directory, sockets, failed, host)
     finally:
         for instance in running:
             instance.stop()
@@ -130,6 +135,24 @@ def _canaries(
     return found
 
 
+def _culprits(
+    sendmail: str, staged: Staged, directory: Path, sockets: dict[str, str], failed: Canary, host: str
+) -> tuple[str, ...]:
+    """Return which filters, called alone, refuse the message: sendmail's reply does not name them."""
+    path, queue = canary.prepare(staged.cf.decode("latin-1"), staged.model, directory, sockets, "single")
+
+    def accepted(*filters: str) -> bool:
+        return canary.run(
+            sendmail, path, queue, staged.model, domain=failed.domain, host=host, filters=filters
+        ).accepted
+
+    if not accepted():
+        return ()  # sendmail itself refuses it
+    if len(failed.filters) == 1:
+        return failed.filters
+    return tuple(name for name in dict.fromkeys(failed.filters) if not accepted(name))
+
+
 def _domains(desired: DesiredState, first: Sequence[str], host: str) -> list[str]:
     """Return the signing domains to try: those asked for, then of each filter one, then others."""
     signing = [[s.domain for s in one.signs] for one in desired.filters if one.signs]
@@ -146,19 +169,16 @@ def _compare(found: Judgement, desired: DesiredState, changed: Collection[str]) 
     records = {r.name: r.value for r in desired.records if r.kind == "key"}
     for after in found.after:
         if not after.accepted:
-            words = f"the canary from {after.domain} is not accepted: {_quote(after)}"
+            by = f" (by filter {', '.join(found.culprits)})" if found.culprits else ""
+            words = f"the canary from {after.domain} is not accepted{by}: {after}"
             if before.accepted or after.verdict.rank < before.verdict.rank:
-                found.refuse(f"{words} (before: {_quote(before)})")
+                found.refuse(f"{words} (before: {before})")
             elif any(one.enabled and one.name in changed for one in desired.filters):
                 found.refuse(f"{words}; it was not before either, so the filters are not judged")
             else:
-                found.notes.append(f"{words}; as before ({_quote(before)})")
+                found.notes.append(f"{words}; as before ({before})")
             continue
         _signatures(found, after, before, desired, changed, records)
-
-
-def _quote(one: Canary) -> str:
-    return str(one.verdict)
 
 
 def _signatures(

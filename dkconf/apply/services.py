@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -33,6 +34,7 @@ START_SECONDS = 20.0
 DIRECT_DIRECTORY = "/run/dkconf"
 """What is known of filters that are started directly: their process ids and what they said on standard error."""
 MAX_WORDS = 2000
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:" + live.PATH
 
 # {name} is the service's name. () = nothing to do there.
 COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
@@ -52,6 +54,7 @@ COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
         "reload": ("service", "{name}", "reload"),
         "restart": ("service", "{name}", "restart"),
         "status": ("service", "{name}", "status"),
+        # insserv's links; a system that has chkconfig instead is told by `_boot_command`.
         "enable": ("update-rc.d", "{name}", "defaults"),
         "disable": ("update-rc.d", "{name}", "disable"),
         "read-units": (),
@@ -91,7 +94,7 @@ def run_command(argv: Sequence[str]) -> Done:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:" + live.PATH, "LC_ALL": "C"},
+            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
             cwd="/",
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
@@ -106,6 +109,15 @@ def run_command(argv: Sequence[str]) -> Done:
 def command(manager: str, verb: Verb, name: str) -> tuple[str, ...]:
     """Return the argv for a service under a manager other than `direct`."""
     return tuple(word.format(name=name) for word in COMMANDS[manager][verb])
+
+
+def _boot_command(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the command of the System V flavour that this host has for starting a service at boot."""
+    if argv[:1] != ("update-rc.d",) or shutil.which("update-rc.d", path=SEARCH_PATH):
+        return argv
+    if shutil.which("chkconfig", path=SEARCH_PATH):
+        return ("chkconfig", argv[1], "off" if argv[2] == "disable" else "on")
+    return ()
 
 
 class Services:
@@ -172,7 +184,7 @@ class Services:
     def _do(self, service: Service, verb: Verb) -> None:
         if not service.name:
             raise ServiceFailed(f"filter {service.filter}: no service name is known; set services.{service.filter}")
-        argv = command(service.manager, verb, service.name)
+        argv = _boot_command(command(service.manager, verb, service.name))
         if not argv:
             return
         done = self._run(argv)

@@ -9,11 +9,13 @@ checks in the documentation): m4 ends with 0 AND says nothing AND the model is t
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Collection, Sequence
@@ -24,6 +26,7 @@ from typing import Self
 
 from dkconf.desired.state import HostPaths, MilterFilter
 from dkconf.errors import DkconfError, Refusal, Refused
+from dkconf.probe.live import stat_of
 from dkconf.sendmail import cf, endpoint, mc
 from dkconf.sendmail.cf import CfModel
 
@@ -83,9 +86,35 @@ def private_directory(label: str, run_dir: str = RUN_DIRECTORY) -> Path:
     found = os.lstat(run_dir)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not os.path.isdir(run_dir):
         raise StageFailed(f"{run_dir}: is not a directory of our own that only we may write to; remove it")
-    directory = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=run_dir))
+    sweep(run_dir)
+    directory = Path(tempfile.mkdtemp(prefix=f"{label}-{os.getpid()}-", dir=run_dir))
     directory.chmod(0o711)
     return directory
+
+
+def sweep(run_dir: str) -> None:
+    """Remove the staging directories of runs that were killed, and end the throwaway filters they left behind."""
+    for entry in os.scandir(run_dir):
+        parts = entry.name.split("-")
+        if not entry.is_dir(follow_symlinks=False) or len(parts) != 3 or not parts[1].isdigit():
+            continue
+        if stat_of(int(parts[1])) is not None:
+            continue  # that run goes on (or its number is in use again: then the next sweep will do)
+        for record in Path(entry.path).glob("filter-*/process"):
+            _end_group(record)
+        shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _end_group(record: Path) -> None:
+    """End the process group that a throwaway filter's record names, if it is still that one."""
+    try:
+        pid, ticks = (int(word) for word in record.read_text("ascii").split())
+    except (OSError, ValueError):
+        return
+    state = stat_of(pid)
+    if state is not None and state[1] == ticks:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def stage(

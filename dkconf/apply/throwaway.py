@@ -21,7 +21,7 @@ import dkconf
 from dkconf.apply.services import user_exists, wait_until_answers
 from dkconf.desired.state import DesiredState, MilterFilter, Service
 from dkconf.errors import DkconfError
-from dkconf.probe.live import PATH
+from dkconf.probe.live import PATH, stat_of
 
 START_SECONDS = 15.0
 """Python, the keys and the workers; under a second on an idle host."""
@@ -87,6 +87,10 @@ def start(one: MilterFilter, desired: DesiredState, directory: Path) -> Throwawa
         except OSError as error:
             raise ThrowawayFailed(f"filter {one.name}: {argv[0]}: {error.strerror}") from error
     running = Throwaway(one.name, socket, process)
+    state = stat_of(process.pid)
+    if state is not None:
+        # For the next run, should this one be killed; see stage.sweep.
+        (place / "process").write_text(f"{process.pid} {state[1]}\n", "ascii")
     why = _wait(running)
     if why:
         running.stop()

@@ -41,11 +41,13 @@ class Canary:
     """Of the queued message; () where it was not accepted."""
     body: bytes
     queue_id: str
+    quarantine: str = ""
+    """The reason for which a filter put it into quarantine."""
 
     @property
     def accepted(self) -> bool:
-        """The message was taken, and is in the queue."""
-        return bool(self.fields)
+        """The message was taken, and is in the queue: not refused, discarded or in quarantine."""
+        return bool(self.fields) and not self.quarantine
 
     @property
     def verdict(self) -> smtp.Reply:
@@ -54,6 +56,14 @@ class Canary:
         if bad is not None:
             return bad
         return next((r for r in self.replies if r.step == "message"), smtp.Reply("banner", 0, "no reply"))
+
+    def __str__(self) -> str:
+        """What became of it, in words: sendmail's reply, or what the reply does not tell."""
+        if self.quarantine:
+            return f"it is put into quarantine ({self.quarantine})"
+        if self.verdict.step == "message" and self.verdict.rank == 2 and not self.fields:
+            return "it is discarded after a good reply"
+        return str(self.verdict)
 
     def signature_fields(self) -> list[qf.Field]:
         """Return the signature fields, from the top."""
@@ -141,8 +151,8 @@ def run(
     except smtp.SmtpFailed as error:
         step = str(error).partition(":")[0]
         replies = [*replies, smtp.Reply(step, 0, str(error).partition(": ")[2])]
-    fields, body, queue_id = _queued(set(_queue_files(queue)) - before)
-    return Canary(called, domain, tuple(replies), fields, body, queue_id)
+    fields, body, queue_id, quarantine = _queued(set(_queue_files(queue)) - before)
+    return Canary(called, domain, tuple(replies), fields, body, queue_id, quarantine)
 
 
 def _dialogue(client: smtp.Client, domain: str, host: str) -> None:
@@ -194,8 +204,8 @@ def _queue_files(queue: Path) -> list[Path]:
     return [Path(where, name) for where, _, names in os.walk(queue) for name in names if name[1:2] == "f"]
 
 
-def _queued(files: set[Path]) -> tuple[tuple[qf.Field, ...], bytes, str]:
-    """Return (header fields, body, queue id) of the message; nothing where there is none.
+def _queued(files: set[Path]) -> tuple[tuple[qf.Field, ...], bytes, str, str]:
+    """Return (header fields, body, queue id, why in quarantine) of the message; nothing where there is none.
 
     `qf`, or `hf` where a filter put it into quarantine.
     """
@@ -205,5 +215,6 @@ def _queued(files: set[Path]) -> tuple[tuple[qf.Field, ...], bytes, str]:
         queue_file = qf.parse_qf(path.read_bytes())
         data = path.with_name("df" + path.name[2:])
         body = qf.body_of_df(data.read_bytes()) if data.exists() else b""
-        return queue_file.fields, body, path.name[2:]
-    return (), b"", ""
+        held = queue_file.quarantine.decode("utf-8", "replace") or ("yes" if path.name[:2] == "hf" else "")
+        return queue_file.fields, body, path.name[2:], held
+    return (), b"", "", ""

@@ -66,6 +66,8 @@ def test_nothing_is_left_behind(own: Lab) -> None:
     """No staging directory, no queue and no throwaway process outlives an apply."""
     assert 0 == own.dkconf("apply", "--yes").status
 
-    left = own.run("sh", "-c", "find /run/dkconf -mindepth 1 -maxdepth 1 -type d; pgrep -fa '[/]run/dkconf/canary' || true")
+    left = own.run(
+        "sh", "-c", "find /run/dkconf -mindepth 1 -maxdepth 1 -type d; pgrep -fa '[/]run/dkconf/canary' || true"
+    )
     assert "" == left.out, left
     assert "" == own.run("find", "/var/spool/mqueue", "-name", "qf*").out
