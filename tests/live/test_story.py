@@ -214,9 +214,10 @@ def test_no_private_key_octet_leaves_its_file(signing: Lab, tmp_path: Path) -> N
         ran = signing.dkconf(*command, env={"DKCONF_DEBUG": "1"})
         assert 0 == ran.status, ran
         said += str(ran)
+    tops = [*(signing.path(top) for top in ("/var", "/run", "/etc/mail", "/tmp")), signing.dir]
     kept = [
         path
-        for top in (signing.path("/var"), signing.path("/run"), signing.path("/etc/mail"), signing.path("/tmp"), signing.dir)
+        for top in tops
         for path in top.rglob("*")
         if path.is_file() and not path.is_symlink() and path.suffix != ".private" and "world" not in path.parts
     ]
