@@ -18,6 +18,9 @@ from dkconf.mail.header import HeaderField
 LINE_OCTETS: Final = 998
 """RFC 5322 section 2.1.1; MTAs break longer lines after the filter has signed, and the signature with them."""
 
+_REACH: Final = LINE_OCTETS + 2
+"""A line with its CRLF."""
+
 
 class LineWatch:
     """Says whether a body has a line of more than 998 octets, looking at few of its octets."""
@@ -34,17 +37,14 @@ class LineWatch:
         if self.found:
             return
         data = bytes(chunk)
-        position, end = 0, len(data)
-        reach = LINE_OCTETS + 2 - self._open
-        while position < end:
-            # The last line end that a line starting here may have: most steps jump almost a thousand octets.
-            found = data.rfind(b"\n", position, position + reach)
-            if found < 0:
-                self._open = LINE_OCTETS + 2 - reach + end - position
-                self.found = self._open > LINE_OCTETS + 1
-                return
-            position, reach = found + 1, LINE_OCTETS + 2
-        self._open = 0
+        rfind, open_octets, position = data.rfind, self._open, 0
+        # Where a line starts, the last line end that it may have: a step is almost a thousand octets.
+        found = rfind(b"\n", 0, _REACH - open_octets)
+        while found >= 0:
+            open_octets, position = 0, found + 1
+            found = rfind(b"\n", position, position + _REACH)
+        self._open = open_octets + len(data) - position
+        self.found = self._open >= _REACH
 
 
 def long_field(fields: Sequence[HeaderField]) -> str:
