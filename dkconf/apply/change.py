@@ -67,6 +67,8 @@ def judge(session: Session, order: Order) -> Judged:
     live = actual.cf.content if actual.cf else b""
     touched = {c.filter for c in plan.services if c.action != "stop"}
     touched |= {f.filter for f in plan.files if f.filter and f.action != "remove"}
+    # Off until now, or said to sign otherwise: also of a filter that somebody else runs.
+    touched |= {f.name for f in plan.filters}
     called = {f.name for f in desired.filters if f.enabled}
     if not plan.touches_sendmail and not touched & called:
         return Judged(live)

@@ -170,6 +170,10 @@ _STALE = {
     "from_generation": "another generation is in force",
     "files": "files would change in another way",
     "drift": "a file was edited since",
+    "services": "a filter was started or stopped since",
+    "keys": "keys have changed",
+    "records": "records have changed",
+    "users": "users have changed",
 }
 
 

@@ -148,6 +148,8 @@ def change(ctx: Context, command: str, *, booting: bool = False) -> Iterator[Ses
         Locked: Another run is at work.
         Waiting: A change waits for its confirmation.
     """
+    if ctx.system is None and ctx.root == "/" and os.geteuid() != 0:
+        raise DkconfError(f"this user may not change the mail system: run dkconf {command} as root")
     system = ctx.system or RealSystem(ctx.root, hook_from_environment())
     directory = state_dir(ctx, system)
     make_state_dir(system, directory)
