@@ -11,13 +11,16 @@ from collections.abc import Callable
 from dkconf.dkim import keyrecord as dkim_keyrecord
 from dkconf.dkim import signature as dkim_signature
 from dkconf.dkim import verifier as dkim_verifier
+from dkconf.dkim.canonical import BodyHasher
 from dkconf.domainkeys import keyrecord as domainkeys_keyrecord
 from dkconf.domainkeys import policyrecord
 from dkconf.domainkeys import signature as domainkeys_signature
 from dkconf.domainkeys import verifier as domainkeys_verifier
+from dkconf.errors import RemoteProtocolError
 from dkconf.mail import address, authres, header, lookup, taglist
 from dkconf.mail.domain import is_domain
 from dkconf.mail.lookup import ABSENT, TxtAnswer
+from dkconf.milter.codec import Decoder
 
 
 def tag_list(octets: bytes) -> None:
@@ -107,8 +110,6 @@ def message(octets: bytes) -> None:
     fields, body = header.parse_message(octets)
     verdicts = []
     for job in dkim_verifier.begin(fields, 1700000000):
-        from dkconf.dkim.canonical import BodyHasher
-
         hasher = None
         if job.hash_key is not None:
             hasher = BodyHasher(*job.hash_key)
@@ -122,9 +123,6 @@ def message(octets: bytes) -> None:
 
 def codec(octets: bytes) -> None:
     """A peer that sends rubbish is told so by RemoteProtocolError."""
-    from dkconf.errors import RemoteProtocolError
-    from dkconf.milter.codec import Decoder
-
     for cut in (len(octets), 1, 3):
         decoder = Decoder()
         try:

@@ -122,7 +122,7 @@ def _quoted_unless_token(text: str) -> str:
 
 
 def _keyword(text: str) -> str:
-    return _NO_KEYWORD.sub("-", text[:64])
+    return _NO_KEYWORD.sub("-", text[:64]) or "-"
 
 
 def _comment(text: str) -> str:
@@ -241,6 +241,9 @@ def _resinfo(tokens: list[tuple[str, str]]) -> ResInfo | None:
             position += 1
         pairs.append((name.lower(), "".join(text)))
     method, result = pairs[0]
+    method = method.partition("/")[0]  # `dkim/1`, a version nobody writes
+    if not all(word and _NO_KEYWORD.search(word) is None for word in (method, result)):
+        return None
     reason = next((text for name, text in pairs[1:] if name == "reason"), "")
     properties = tuple((name, text) for name, text in pairs[1:] if name != "reason")
     return ResInfo(method, result.lower(), reason, "", properties)

@@ -77,7 +77,7 @@ def parse_records(text: str) -> Records:
     """
     records = Records()
     for number, words in _entries(text):
-        name = canonical_name(words[0].value.encode("utf-8"))
+        name = canonical_name(words[0].octets())
         rest = words[1:]
         ttl = RECORDS_TTL_SECONDS
         while rest and not rest[0].quoted and (_is_number(rest[0].value) or rest[0].value.upper() == "IN"):
@@ -109,7 +109,7 @@ def format_records(records: Mapping[bytes, TxtAnswer]) -> str:
     """Return the text of a records file that `parse_records` reads back to the same answers."""
     lines = []
     for name, answer in sorted(records.items()):
-        owner = name.decode("utf-8", "replace")
+        owner = name.decode("utf-8", "surrogateescape")
         if answer.status == "found":
             lines += [f"{owner} {answer.ttl} IN TXT {_quoted(string)}\n" for string in answer.strings]
         elif answer.status == "absent":

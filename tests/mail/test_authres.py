@@ -171,6 +171,9 @@ def test_parse_what_others_write() -> None:
     assert AuthRes("mx", 1, ()) == parse_authres(b" mx; none")
     assert parse_authres(b" mx; dkim") is None
     assert parse_authres(b" mx; =pass") is None
+    assert parse_authres(b' mx; )=""@') is None
+    assert parse_authres(b' mx; dkim=""') is None
+    assert parse_authres(b" mx; dkim/1=pass") == AuthRes("mx", 1, (ResInfo("dkim", "pass"),))
     assert parse_authres(b' mx; dkim=pass reason="x') is None
 
 

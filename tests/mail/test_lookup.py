@@ -59,6 +59,7 @@ def test_round() -> None:
         ('a.example TXT "x" "y\\', "line 1: the string is never closed"),
         ("9" * 5000 + "\n", "line 1: expected"),
         ("a.example \u00b3\n", "line 1: expected"),
+        ('"\\187" "\\187"\n', "line 1: expected"),
     ],
 )
 def test_faults(text: str, message: str) -> None:
