@@ -1,0 +1,163 @@
+"""Commands per service manager, by table; `direct` with real processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from dkconf.apply.services import COMMANDS, Done, ServiceFailed, Services, command, user_command
+from dkconf.desired.state import Service, SystemUser
+
+SLEEPER = "import signal; signal.pause()"
+
+
+class Recorder:
+    """A runner that notes the commands and gives prepared answers."""
+
+    def __init__(self, *answers: Done) -> None:
+        self.seen: list[tuple[str, ...]] = []
+        self._answers = list(answers)
+
+    def __call__(self, argv: Sequence[str]) -> Done:
+        self.seen.append(tuple(argv))
+        return self._answers.pop(0) if self._answers else Done(0, "")
+
+
+def service(manager: str, **changes: object) -> Service:
+    base = Service("signer", "systemd", "dkconf-signer", (), "", running=True, managed=True)
+    return dataclasses.replace(base, manager=manager, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "manager,verb,argv",
+    [
+        ("systemd", "start", "systemctl start x.service"),
+        ("systemd", "stop", "systemctl stop x.service"),
+        ("systemd", "reload", "systemctl reload-or-restart x.service"),
+        ("systemd", "status", "systemctl is-active --quiet x.service"),
+        ("systemd", "read-units", "systemctl daemon-reload"),
+        ("sysv", "start", "service x start"),
+        ("sysv", "enable", "update-rc.d x defaults"),
+        ("rcd", "start", "service x onestart"),
+        ("rcd", "stop", "service x onestop"),
+        ("rcd", "enable", ""),
+    ],
+)
+def test_commands(manager: str, verb: str, argv: str) -> None:
+    """One argv per manager and verb."""
+    assert tuple(argv.split()) == command(manager, verb, "x")  # type: ignore[arg-type]
+
+
+def test_every_manager_knows_every_verb() -> None:
+    """No verb is missing for one of them."""
+    assert 1 == len({frozenset(verbs) for verbs in COMMANDS.values()})
+
+
+def test_start_and_stop_count_for_the_next_boot_too() -> None:
+    """Enabled before it is started, disabled after it is stopped."""
+    run = Recorder()
+    Services(run).start(service("systemd"))
+    Services(run).stop(service("systemd"))
+
+    assert ["enable", "start", "stop", "disable"] == [argv[1] for argv in run.seen]
+
+
+def test_a_failing_command_is_quoted() -> None:
+    """Filter, command, status and what it said."""
+    run = Recorder(Done(0, ""), Done(5, "Unit dkconf-signer.service not found."))
+    with pytest.raises(ServiceFailed, match=r"filter signer: systemctl start .* status 5: Unit .* not found"):
+        Services(run).start(service("systemd"))
+
+
+def test_no_name_is_said() -> None:
+    """An external filter without a service name cannot be started."""
+    with pytest.raises(ServiceFailed, match=r"set services\.signer"):
+        Services(Recorder()).start(service("systemd", name=""))
+
+
+@pytest.mark.parametrize("status,state", [(0, "running"), (3, "stopped")])
+def test_status(status: int, state: str) -> None:
+    """By the exit status of the manager's own command."""
+    assert state == Services(Recorder(Done(status, ""))).status(service("systemd"))
+
+
+def test_direct_starts_tells_and_stops(tmp_path: Path) -> None:
+    """A program that stays in the foreground, without a pid file of its own."""
+    services = Services(directory=str(tmp_path))
+    one = service("direct", argv=(sys.executable, "-c", SLEEPER))
+
+    assert "stopped" == services.status(one)
+    services.start(one)
+    assert "running" == services.status(one)
+    first = (tmp_path / "signer.pid").read_text()
+    services.start(one)
+    assert first == (tmp_path / "signer.pid").read_text()
+    services.stop(one)
+    assert "stopped" == services.status(one)
+    services.stop(one)
+    os.waitpid(int(first), 0)
+
+
+def test_direct_waits_for_the_programs_own_pid_file(tmp_path: Path) -> None:
+    """A program that goes into the background is known by the pid file that it writes."""
+    program = tmp_path / "daemon.py"
+    pid_file = tmp_path / "own.pid"
+    program.write_text(
+        "import os, signal, sys\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.setsid()\n"
+        f"open({str(pid_file)!r}, 'w').write(str(os.getpid()))\n"
+        "signal.pause()\n"
+    )
+    services = Services(directory=str(tmp_path))
+    one = service("direct", argv=(sys.executable, str(program)), pid_file=str(pid_file))
+
+    services.start(one)
+    while not pid_file.exists() or not pid_file.read_text():
+        os.sched_yield()
+    assert "running" == services.status(one)
+    services.stop(one)
+    assert "stopped" == services.status(one)
+
+
+def test_direct_program_that_ends_is_quoted(tmp_path: Path) -> None:
+    """Its status and what it said on standard error."""
+    one = service("direct", argv=(sys.executable, "-c", "import sys; sys.exit('no such key')"))
+    with pytest.raises(ServiceFailed, match=r"filter signer: .* ended with status 1: no such key"):
+        Services(directory=str(tmp_path)).start(one)
+
+
+def test_direct_without_argv_is_said(tmp_path: Path) -> None:
+    """Nothing to start."""
+    with pytest.raises(ServiceFailed, match=r"set services\.signer\.argv"):
+        Services(directory=str(tmp_path)).start(service("direct"))
+
+
+def test_stale_pid_file_is_no_process(tmp_path: Path) -> None:
+    """A number that now belongs to a younger process is not ours: it must not be stopped."""
+    (tmp_path / "signer.pid").write_text(f"{os.getpid()}\n")
+    os.utime(tmp_path / "signer.pid", (1, 1))
+
+    assert "stopped" == Services(directory=str(tmp_path)).status(service("direct"))
+
+
+@pytest.mark.parametrize(
+    "platform,argv",
+    [
+        ("debian", "useradd --system --user-group --home-dir /nonexistent --no-create-home "
+                   "--shell /usr/sbin/nologin --groups smmta,mail dkconf"),
+        ("rhel", "useradd --system --user-group --home-dir /nonexistent --no-create-home "
+                 "--shell /usr/sbin/nologin --groups smmta,mail dkconf"),
+        ("freebsd", "pw useradd dkconf -d /nonexistent -s /usr/sbin/nologin -w no -G smmta,mail"),
+    ],
+)  # fmt: skip
+def test_user_commands(platform: str, argv: str) -> None:
+    """A system user without a password, with a group of its own name."""
+    user = SystemUser("dkconf", "/nonexistent", groups=("smmta", "mail"))
+
+    assert tuple(argv.split()) == user_command(user, platform)
