@@ -71,3 +71,22 @@ def test_nothing_is_left_behind(own: Lab) -> None:
     )
     assert "" == left.out, left
     assert "" == own.run("find", "/var/spool/mqueue", "-name", "qf*").out
+
+
+def test_a_filter_is_not_stopped_under_a_conversation(own: Lab) -> None:
+    """A client that is in the middle of a message keeps its filter: status 6 at the drain's cap, and it runs on."""
+    assert 0 == own.dkconf("apply", "--yes").status
+    with own.connect(25) as link, link.makefile("rwb") as talk:
+        for line in (b"", b"HELO client.example.test\r\n", b"MAIL FROM:<alice@example.org>\r\n"):
+            talk.write(line)
+            talk.flush()
+            assert talk.readline()[:1] == b"2"
+
+        disabled = own.dkconf("disable-filter", inventory.OWN, "--yes", "--drain-timeout", "2s")
+        assert 6 == disabled.status, disabled
+        assert own.answers(inventory.OWN_PORT)
+        assert (0, 0) == signatures(own, "meanwhile")
+
+        talk.write(b"QUIT\r\n")
+        talk.flush()
+        talk.read()
