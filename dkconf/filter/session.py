@@ -422,6 +422,7 @@ class Session:
                 "condition": finding.condition if finding else "",
                 "domain": finding.domain if finding else "",
                 "selector": finding.selector if finding else "",
+                "reason": finding.reason if finding else "",
                 "observe": observe,
             },
         )
