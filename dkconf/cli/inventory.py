@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dkconf.cli.common import (
+    coloured,
     finish,
     inventory_path,
     option_inventory,
@@ -59,9 +60,9 @@ def check(
     assert file is not None
     report = checks.check(Path(file), against=against)
     chosen = "json" if as_json else form or formats.by_environment()
-    click.echo(formats.render(report, chosen, colour=sys.stdout.isatty()), nl=False)
-    failed = report.errors or (strict and report.warnings)
-    return Status.INVALID if failed else Status.OK
+    text = formats.render(report, chosen, colour=coloured(), excerpts=sys.stdout.isatty(), strict=strict)
+    click.echo(text, nl=False)
+    return report.status(strict)
 
 
 @click.command()

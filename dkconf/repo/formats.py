@@ -31,27 +31,35 @@ def by_environment(environ: Mapping[str, str] | None = None) -> str:
     return "text"
 
 
-def render(thing: Report | Sequence[Finding], form: str, *, colour: bool = False, strict: bool = False) -> str:
+def render(
+    thing: Report | Sequence[Finding],
+    form: str,
+    *,
+    colour: bool = False,
+    excerpts: bool = False,
+    strict: bool = False,
+) -> str:
     """Return a report in one of the formats text, json, github, gitlab, sarif, junit; it ends in a line end.
 
     Args:
         thing: A report, or bare findings.
-        colour: For text: the reader is a terminal, who also gets excerpts with a caret.
+        colour: For text: with colours.
+        excerpts: For text: with the line of each finding and a caret below its column.
         strict: Warnings count as errors.
     """
     report = as_report(thing)
     if form == "text":
-        return text(report, colour=colour, strict=strict)
+        return text(report, colour=colour, excerpts=excerpts, strict=strict)
     return FORMATS[form](report, strict)
 
 
-def text(report: Report, *, colour: bool = False, strict: bool = False) -> str:
+def text(report: Report, *, colour: bool = False, excerpts: bool = False, strict: bool = False) -> str:
     """Return a report for a person."""
     lines = []
     for finding in report.findings:
         label = "error" if finding.severity == "error" or strict else "warning"
         lines.append(f"{_painted(str(finding), RED if label == 'error' else YELLOW, colour)}  [{finding.rule}]")
-        if colour and finding.excerpt:
+        if excerpts and finding.excerpt:
             lines += [_painted(line, DIM, colour) for line in finding.excerpt.split("\n")]
     if report.changes is not None:
         lines.append(_painted(f"changes since {report.against}:", BOLD, colour))
