@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from dkconf.mail.lookup import TxtAnswer
 
+__all__ = ["Lookup", "TxtAnswer", "lookup"]
+
 Lookup = Callable[[str], TxtAnswer]
 TIMEOUT_SECONDS = 10.0
 """For one name over all servers."""

@@ -25,6 +25,8 @@ POLL_SECONDS = 0.05
 """Between two looks at the pid file while sendmail starts; nothing else tells when it is written."""
 DEAD_AFTER_SECONDS = 2.0
 """Without process, pid file and port for this long, it has died: it forks within milliseconds."""
+BEFORE_SECONDS = 10.0
+"""For a banner of the running sendmail; greet_pause is a few seconds where it is used."""
 START_TIMEOUT_SECONDS = 90.0
 """sendmail sleeps 60 s at start where its host name has no domain."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -135,21 +137,23 @@ def detach(argv: Sequence[str], errors: str = "/dev/null") -> int:
 
 def greets(daemon: Daemon, timeout_seconds: float) -> str:
     """Return "" when a daemon port gives a banner of any kind, else why not."""
-    address, port = (daemon.address, 0) if daemon.family in ("local", "unix") else (daemon.target, daemon.port)
     try:
-        with smtp.connect(address, port, timeout_seconds) as client:
+        with smtp.connect_daemon(daemon, timeout_seconds) as client:
             if "s" in daemon.modifiers:
                 return ""  # TLS from the first octet: the banner is behind it; a listener is what can be seen
             client.banner()
     except smtp.SmtpFailed as error:
-        return f"port {port or address} ({daemon.name}): {error}"
+        return f"port {smtp.port_words(daemon)} ({daemon.name}): {error}"
     return ""
 
 
-def wait_ready(model: CfModel, pid_file: str, before: Master | None, deadline_seconds: float = 30.0) -> Master:
+def wait_ready(
+    daemons: Sequence[Daemon], pid_file: str, before: Master | None, deadline_seconds: float = 30.0
+) -> Master:
     """Wait until a master other than `before` runs and greets on every port; return it.
 
     Args:
+        daemons: Those that must greet.
         before: The master as it was before the HUP or start; None = any running master will do.
 
     Raises:
@@ -173,7 +177,7 @@ def wait_ready(model: CfModel, pid_file: str, before: Master | None, deadline_se
             _pause(None, POLL_SECONDS)
             why = f"process {master.pid} has not read its configuration again"
             continue
-        silent = [words for daemon in model.daemons if (words := greets(daemon, max(0.1, deadline - time.monotonic())))]
+        silent = [words for daemon in daemons if (words := greets(daemon, max(0.1, deadline - time.monotonic())))]
         if not silent:
             return master
         why = "; ".join(silent)
@@ -240,6 +244,9 @@ def tell(
 ) -> Master:
     """Make sendmail read its configuration, and return the new master once it greets on every port.
 
+    Every port that greeted before: one that was silent already (an address that this machine does not have now) is
+    not held against the change.
+
     By HUP; if it died (or did not run, or was started by a relative path, which a HUP cannot execute again),
     by the command line recorded beforehand.
 
@@ -252,11 +259,14 @@ def tell(
         NotReady: It does not come up.
     """
     command = tuple(master.argv) if master is not None and master.argv else tuple(argv)
+    daemons = model.daemons
+    if master is not None and master.alive:
+        daemons = tuple(d for d in daemons if not greets(d, BEFORE_SECONDS)) or daemons
     if master is not None and master.alive and command and command[0].startswith("/"):
         told(f"HUP to sendmail {master.pid}")
         hup(master)
         try:
-            return wait_ready(model, pid_file, master, deadline_seconds)
+            return wait_ready(daemons, pid_file, master, deadline_seconds)
         except NotReady as error:
             current = find_master(pid_file)
             if current is not None:
@@ -266,4 +276,4 @@ def tell(
         stop(master)
     told("starting sendmail: " + " ".join(command))
     start(command)
-    return wait_ready(model, pid_file, None, deadline_seconds)
+    return wait_ready(daemons, pid_file, None, deadline_seconds)

@@ -63,12 +63,10 @@ def probe_all(
 
 def probe(daemon: Daemon, sender: str, recipient: str, timeout_seconds: float) -> PortResult:
     """Hold the dialogue with one daemon; never raises: silence is a reply with the code 0."""
-    local = daemon.family in ("local", "unix")
-    address, port = (daemon.address, 0) if local else (daemon.target, daemon.port)
     shallow = any(flag in daemon.modifiers for flag in "as")
     replies: list[smtp.Reply] = []
     try:
-        with smtp.connect(address, port, timeout_seconds) as client:
+        with smtp.connect_daemon(daemon, timeout_seconds) as client:
             try:
                 if "s" not in daemon.modifiers:
                     shallow = _dialogue(client, sender, recipient, shallow)
@@ -79,7 +77,7 @@ def probe(daemon: Daemon, sender: str, recipient: str, timeout_seconds: float) -
     except smtp.SmtpFailed as error:
         step = str(error).partition(":")[0] if replies else "banner"
         replies = [*replies, smtp.Reply(step, 0, str(error))]
-    return PortResult(daemon.name, address if local else str(port), tuple(replies), shallow)
+    return PortResult(daemon.name, smtp.port_words(daemon), tuple(replies), shallow)
 
 
 def _dialogue(client: smtp.Client, sender: str, recipient: str, shallow: bool) -> bool:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from dkconf.errors import DkconfError
+from dkconf.sendmail.cf import Daemon
 
 MAX_REPLY_OCTETS = 64 * 1024
 """A reply that is longer is not one of sendmail's; RFC 5321 section 4.5.3.1.5 allows lines of 512 octets."""
@@ -176,6 +177,28 @@ def connect(address: str, port: int, timeout_seconds: float) -> Client:
         raise SmtpFailed(f"{where}: {error.strerror or error}") from error
     link.setblocking(False)
     return Client(link.fileno(), link.fileno(), timeout_seconds, link.close)
+
+
+def port_words(daemon: Daemon) -> str:
+    """Return a daemon's port for a message: its number, its name, or its socket's path."""
+    return daemon.address if daemon.local else str(daemon.port or daemon.service)
+
+
+def connect_daemon(daemon: Daemon, timeout_seconds: float) -> Client:
+    """Open a dialogue with one of sendmail's daemons, on this machine.
+
+    Raises:
+        SmtpFailed: Nobody listens, or the port's name is not known.
+    """
+    if daemon.local:
+        return connect(daemon.address, 0, timeout_seconds)
+    port = daemon.port
+    if not port:
+        try:
+            port = socket.getservbyname(daemon.service, "tcp")
+        except OSError as error:
+            raise SmtpFailed(f"port {daemon.service}: no such service in /etc/services") from error
+    return connect(daemon.target, port, timeout_seconds)
 
 
 def spawn(argv: Sequence[str], timeout_seconds: float, environment: dict[str, str] | None = None) -> Client:

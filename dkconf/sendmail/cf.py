@@ -45,7 +45,7 @@ class Daemon:
 
     name: str
     port: int
-    """0 for a local socket or a service name that is not known here."""
+    """0 for a local socket, or a service name that only the machine knows (`service`)."""
     address: str
     """As written; "" = all."""
     family: str
@@ -54,12 +54,20 @@ class Daemon:
     filters: tuple[str, ...] | None
     """Its own list, which overrides the global one; None = the global one."""
     raw: str
+    service: str = ""
+    """Port= as written where it is no number."""
+
+    @property
+    def local(self) -> bool:
+        """It listens on a Unix socket, whose path is `address`."""
+        return self.family in ("local", "unix")
 
     @property
     def target(self) -> str:
         """The address to reach it at on this machine: a loopback address where it listens on all."""
         if self.family == "inet6":
-            return self.address if self.address not in ("", "::", "IPv6:::") else "::1"
+            address = self.address.removeprefix("IPv6:")
+            return address if address not in ("", "::") else "::1"
         return self.address if self.address not in ("", "0.0.0.0") else "127.0.0.1"
 
 
@@ -180,6 +188,7 @@ def parse_daemon(value: str) -> Daemon:
         modifiers=read.get("M", ""),
         filters=None if own is None else tuple(n.strip() for n in own.split(";") if n.strip()),
         raw=value,
+        service="" if port.isascii() and port.isdigit() else port,
     )
 
 

@@ -48,6 +48,7 @@ def test_key_without_a_public_half_here_is_refused() -> None:
 def test_last_domainkeys_signer() -> None:
     """The policy record is DomainKeys' own: a DKIM signer that stays does not keep its promise."""
     assert {"example.org"} == losing_last_signer([DKIM, DOMAINKEYS], [DKIM])
+    assert {"example.org"} == losing_last_signer([DKIM], [])
     assert set() == losing_last_signer([DOMAINKEYS], [DOMAINKEYS, DKIM])
 
 
