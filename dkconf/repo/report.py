@@ -79,6 +79,13 @@ def fingerprints(report: Report) -> list[str]:
         what = finding.path or finding.message
         key = "\0".join((finding.rule, report.relative(finding.file), what))
         seen[key] = seen.get(key, 0) + 1
-        octets = f"{key}\0{seen[key]}".encode("utf-8", "surrogateescape")
-        names.append(hashlib.sha256(octets).hexdigest())
+        names.append(hashlib.sha256(octets(f"{key}\0{seen[key]}")).hexdigest())
     return names
+
+
+def octets(text: str) -> bytes:
+    """Return a text as UTF-8; a file name that is none keeps its octets."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from dkconf import __version__
 from dkconf.spec.rules import RULES
 
-from .report import Report, fingerprints
+from .report import Report, fingerprints, octets
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -73,4 +73,4 @@ def _rule(name: str) -> dict[str, Any]:
 
 def _uri(path: str) -> str:
     """Return a relative path as a URI reference; a first part with a colon would read as a scheme."""
-    return quote(path.encode("utf-8", "surrogateescape"), safe="/")
+    return quote(octets(path), safe="/")

@@ -277,7 +277,7 @@ FINDINGS = st.builds(
 
 
 @given(st.lists(FINDINGS, max_size=4), st.lists(st.builds(Skipped, HOSTILE, HOSTILE), max_size=2))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_name_breaks_out_of_a_format(findings, skipped):
     """Hostile names, paths and messages give as many entries as there are findings, and nothing else."""
     report = Report("inventory.yaml", tuple(findings), tuple(skipped))
