@@ -38,12 +38,14 @@ WORDS = (
 
 
 def prose(octets: int) -> bytes:
-    """Lines of words, with runs of blanks in one of eight and blanks at the end of one of six."""
+    """Lines of words; one of eight has a run of blanks, one of six ends in blanks."""
     rng = random.Random(7)
     lines, size = [], 0
     while size < octets:
-        line = ("  " if rng.random() < 0.12 else " ").join(rng.choices(WORDS, k=rng.randint(6, 15)))
-        line += rng.choice(("", "", "", "", "", " ", "  \t")) + "\r\n"
+        line = " ".join(rng.choices(WORDS, k=rng.randint(6, 15)))
+        if rng.random() < 1 / 8:
+            line = line.replace(" ", "  ", 1)
+        line += rng.choice(("", "", "", "", "", rng.choice((" ", "  \t")))) + "\r\n"
         lines.append(line)
         size += len(line)
     return "".join(lines).encode()[: octets - 2].rstrip(b"\r") + b"\r\n"

@@ -7,7 +7,8 @@
 Both filters sign with the same key file, and verify with the same key from a file (but for `cold`, where each
 message has a key of its own, from a name server on this host). Neither logs. Both run all the time; the load, from
 `drive.c`, goes to one and then to the other in each round. Figures are medians over the rounds, ratios are medians of
-the ratios within a round, since a busy machine slows both. Status 1 where a target is missed.
+the ratios within a round, since a busy machine slows both. The CPU time per message, of all processes of a filter,
+tells what the rates would be on a machine that does nothing else. Status 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -123,14 +124,16 @@ class Place:
             for i in range(COLD_KEYS)
         ]
 
-    def load(self, sock: Path, scenario: Scenario, messages: list[Path], *more: str) -> dict[str, Any]:
-        """Put the load on one filter; return what the driver prints."""
+    def load(self, process: Process, scenario: Scenario, messages: list[Path], *more: str) -> dict[str, Any]:
+        """Put the load on one filter; return what the driver prints, and the CPU time per message."""
+        sock, before = process.socket, process.cpu_seconds()
         client = OUTSIDE if scenario.verify else INSIDE
         argv = [self.drive, "-s", sock, "-n", str(scenario.messages), "-a", client, *scenario.drive, *more, *messages]
         done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{scenario.name}: {done.stderr}")
         result: dict[str, Any] = json.loads(done.stdout)
+        result["cpu_us"] = (process.cpu_seconds() - before) / scenario.messages * 1e6
         edits = result["edits"]
         if sum(edits.get(letter, 0) for letter in "hi") < scenario.messages:
             raise SystemExit(f"{scenario.name}: not every message was signed or has a result: {done.stdout}")
@@ -172,6 +175,14 @@ class Process:
         assert self.process is not None
         pid = self.process.pid
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+    def cpu_seconds(self) -> float:
+        """CPU time, user and system, of all its processes so far."""
+        ticks = 0
+        for pid in self.pids():
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(words[11]) + int(words[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_kib(self) -> dict[int, int]:
         """Proportional memory (shared pages shared out) of each process, in KiB."""
@@ -267,14 +278,14 @@ def compare(place: Place, scenario: Scenario, rounds: int) -> dict[str, float]:
     running = [] if scenario.cold else [start(place, scenario) for start in starters]
     try:
         for process in running:
-            place.load(process.socket, scenario, messages)
+            place.load(process, scenario, messages)
         for _ in range(rounds):
             results = []
             for number, start in enumerate(starters):
                 # Cold means a process that has not seen any of the keys.
                 process = start(place, scenario) if scenario.cold else running[number]
                 try:
-                    results.append(place.load(process.socket, scenario, messages))
+                    results.append(place.load(process, scenario, messages))
                 finally:
                     if scenario.cold:
                         process.stop()
@@ -288,8 +299,9 @@ def compare(place: Place, scenario: Scenario, rounds: int) -> dict[str, float]:
 
     return {
         "ratio": statistics.median(pair[0]["rate"] / pair[1]["rate"] for pair in pairs),
-        **{f"ours_{key}": median(0, key) for key in ("rate", "p50_ms", "p99_ms")},
-        **{f"theirs_{key}": median(1, key) for key in ("rate", "p50_ms", "p99_ms")},
+        "cpu_ratio": statistics.median(pair[1]["cpu_us"] / max(pair[0]["cpu_us"], 1) for pair in pairs),
+        **{f"ours_{key}": median(0, key) for key in ("rate", "p50_ms", "p99_ms", "cpu_us")},
+        **{f"theirs_{key}": median(1, key) for key in ("rate", "p50_ms", "p99_ms", "cpu_us")},
     }
 
 
@@ -308,9 +320,9 @@ def share_of_rsa(place: Place, rounds: int) -> float:
     messages = place.messages(scenario)
     ours = start_ours(place, scenario)
     try:
-        place.load(ours.socket, scenario, messages)
+        place.load(ours, scenario, messages)
         return statistics.median(
-            place.load(ours.socket, scenario, messages)["rate"] / rsa_limit() for _ in range(rounds)
+            place.load(ours, scenario, messages)["rate"] / rsa_limit() for _ in range(rounds)
         )
     finally:
         ours.stop()
@@ -324,12 +336,12 @@ def memory(place: Place) -> dict[str, float]:
     messages = place.messages(small)
     try:
         # The first messages fill caches and the allocator's pools.
-        place.load(ours.socket, Scenario("memory", 0, 5000, octets=1000), messages)
+        place.load(ours, Scenario("memory", 0, 5000, octets=1000), messages)
         before = ours.memory_kib()
-        place.load(ours.socket, small, messages)
+        place.load(ours, small, messages)
         growth = max(after - before[pid] for pid, after in ours.memory_kib().items())
         before = ours.memory_kib()
-        place.load(ours.socket, large, place.messages(large), "-c", "2")
+        place.load(ours, large, place.messages(large), "-c", "2")
         growth_large = max(after - before[pid] for pid, after in ours.memory_kib().items())
         total = sum(ours.memory_kib().values())
         idle = idle_connections(ours.socket, 1000)
@@ -379,7 +391,10 @@ def main() -> int:
     missed = []
     with tempfile.TemporaryDirectory(prefix="bench") as directory:
         place = Place(Path(directory))
-        print(f"{'':28} {'ours/s':>9} {'theirs/s':>9} {'ratio':>6} {'target':>6} {'p99 ms':>8} {'theirs':>8}")
+        print(
+            f"{'':28} {'ours/s':>8} {'theirs/s':>8} {'ratio':>6} {'target':>6} {'cpu us':>8} {'theirs':>8} {'ratio':>6}"
+            f" {'p99 ms':>7} {'theirs':>7}"
+        )
         for scenario in SCENARIOS:
             if not wanted(scenario.name):
                 continue
@@ -394,8 +409,9 @@ def main() -> int:
                 print(json.dumps({"name": scenario.name, "target": scenario.target, **found}))
             else:
                 print(
-                    f"{scenario.name:28} {found['ours_rate']:9.0f} {found['theirs_rate']:9.0f} {found['ratio']:6.2f}"
-                    f" {scenario.target or '-':>6} {found['ours_p99_ms']:8.1f} {found['theirs_p99_ms']:8.1f}"
+                    f"{scenario.name:28} {found['ours_rate']:8.0f} {found['theirs_rate']:8.0f} {found['ratio']:6.2f}"
+                    f" {scenario.target or '-':>6} {found['ours_cpu_us']:8.0f} {found['theirs_cpu_us']:8.0f}"
+                    f" {found['cpu_ratio']:6.2f} {found['ours_p99_ms']:7.1f} {found['theirs_p99_ms']:7.1f}"
                     f"  {scenario.note}",
                     flush=True,
                 )

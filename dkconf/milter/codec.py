@@ -140,7 +140,7 @@ class Decoder:
 
     def _split(self, data: bytes | memoryview, commands: list[m.Command]) -> None:
         position, end = 0, len(data)
-        parsers, unpack = _PARSERS, _HEAD.unpack_from
+        parsers, unpack, append = _PARSERS, _HEAD.unpack_from, commands.append
         if self._body_left:
             position = min(self._body_left, end)
             self._body_left -= position
@@ -153,7 +153,7 @@ class Decoder:
             if letter == m.BODY:
                 position = min(stop, end)
                 self._body_left = stop - position
-                commands.append(m.Body(memoryview(data)[start:position], not self._body_left))
+                append(m.Body(memoryview(data)[start:position], not self._body_left))
                 continue
             parser = parsers.get(letter)
             if parser is None:
@@ -161,8 +161,8 @@ class Decoder:
             if stop > end:
                 self._keep(data[position:], 4 + length)
                 return
-            # `parser` makes a command; what it takes is octets, never a view of the caller's buffer.
-            commands.append(parser(data[start:stop] if type(data) is bytes else bytes(data[start:stop])))
+            # What a parser takes is octets, never a view of the caller's buffer.
+            append(parser(data[start:stop] if type(data) is bytes else bytes(data[start:stop])))
             position = stop
         if position < end:
             self._keep(data[position:], 5)
