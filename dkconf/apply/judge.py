@@ -129,7 +129,9 @@ def _canaries(
     host: str,
 ) -> list[Canary]:
     path, queue = canary.prepare(cf_octets.decode("latin-1"), model, directory, sockets, name)
-    found = [canary.run(sendmail, path, queue, model, domain=d, host=host) for d in senders]
+    # The live one's failure is known to its host already: only the candidate's is looked up in the log.
+    explain = name == "candidate"
+    found = [canary.run(sendmail, path, queue, model, domain=d, host=host, explain=explain) for d in senders]
     for own in model.filter_lists()[1:]:
         found.append(canary.run(sendmail, path, queue, model, domain=senders[0], host=host, filters=own))
     return found
@@ -171,6 +173,8 @@ def _compare(found: Judgement, desired: DesiredState, changed: Collection[str]) 
         if not after.accepted:
             by = f" (by filter {', '.join(found.culprits)})" if found.culprits else ""
             words = f"the canary from {after.domain} is not accepted{by}: {after}"
+            if after.logged:
+                words += f" (logged: {'; '.join(after.logged)})"
             if before.accepted or after.verdict.rank < before.verdict.rank:
                 found.refuse(f"{words} (before: {before})")
             elif any(one.enabled and one.name in changed for one in desired.filters):

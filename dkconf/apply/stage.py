@@ -261,6 +261,11 @@ def meant(
         if called != should_be:
             said = ", ".join(called) or "none"
             found.append(f"{what} are called as {said}, meant was {', '.join(should_be) or 'none'}")
+    for daemon in candidate.daemons:
+        for name, one in wanted.items():
+            if daemon.filters is not None and one.enabled != (name in daemon.filters):
+                calls = "is not called" if one.enabled else "is still called"
+                found.append(f"daemon {daemon.name} has a filter list of its own, by which {name} {calls}")
     return found + [
         words
         for words in cf.difference(live, candidate, milter_options=False)

@@ -13,11 +13,12 @@ import os
 import pwd
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 
-from dkconf.probe import smtp
+from dkconf.probe import logs, smtp
+from dkconf.probe.live import PATH
 from dkconf.sendmail import cf, qf
 from dkconf.sendmail.cf import CfModel
 
@@ -43,6 +44,8 @@ class Canary:
     queue_id: str
     quarantine: str = ""
     """The reason for which a filter put it into quarantine."""
+    logged: tuple[str, ...] = ()
+    """Where it was not accepted: what sendmail logged about the filters, in words."""
 
     @property
     def accepted(self) -> bool:
@@ -116,6 +119,7 @@ def run(
     host: str,
     filters: Sequence[str] | None = None,
     limit_seconds: float = 0.0,
+    explain: bool = False,
 ) -> Canary:
     """Hold the dialogue and read what is in the queue.
 
@@ -124,26 +128,19 @@ def run(
         host: This host's qualified name.
         filters: A daemon's own list to be used; None = the global one.
         limit_seconds: 0 = by the filters' own timeouts.
+        explain: Where it is not accepted, look into the log for the reason.
     """
     called = tuple(model.input_filters if filters is None else filters)
-    argv = [
-        sendmail,
-        "-C",
-        cf_path,
-        "-bs",
-        "-ODeliveryMode=q",
-        f"-OQueueDirectory={queue}",
-        "-OQueueLA=100",
-        "-ORefuseLA=100",
-    ]
+    options = ["-ODeliveryMode=q", f"-OQueueDirectory={queue}", "-OQueueLA=100", "-ORefuseLA=100"]
     if filters is not None:
-        argv.append(f"-OInputMailFilters={','.join(filters)}")
+        options.append(f"-OInputMailFilters={','.join(filters)}")
     before = set(_queue_files(queue))
+    place, pid = logs.mark(), 0
     replies: list[smtp.Reply] = []
     try:
-        with smtp.spawn(
-            argv, limit_seconds or timeout_seconds(model, called), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        ) as client:
+        limit = limit_seconds or timeout_seconds(model, called)
+        with smtp.spawn([sendmail, "-C", cf_path, "-bs", *options], limit, {"PATH": PATH}) as client:
+            pid = client.pid
             try:
                 _dialogue(client, domain, host)
             finally:
@@ -152,7 +149,10 @@ def run(
         step = str(error).partition(":")[0]
         replies = [*replies, smtp.Reply(step, 0, str(error).partition(": ")[2])]
     fields, body, queue_id, quarantine = _queued(set(_queue_files(queue)) - before)
-    return Canary(called, domain, tuple(replies), fields, body, queue_id, quarantine)
+    found = Canary(called, domain, tuple(replies), fields, body, queue_id, quarantine)
+    if explain and not found.accepted and pid:
+        found = replace(found, logged=tuple(str(one) for one in logs.failures(place, pid)))
+    return found
 
 
 def _dialogue(client: smtp.Client, domain: str, host: str) -> None:

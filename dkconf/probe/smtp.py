@@ -62,6 +62,8 @@ class Client:
         self._reader, self._writer, self._close = reader, writer, close
         self._deadline = time.monotonic() + timeout_seconds
         self._held = bytearray()
+        self.pid = 0
+        """Of the program at the other end, where we started it."""
         self.replies: list[Reply] = []
         self.chatter: list[str] = []
         """Lines before the banner that are no replies: `sendmail -bs` prints its warnings there."""
@@ -232,4 +234,6 @@ def spawn(argv: Sequence[str], timeout_seconds: float, environment: dict[str, st
             process.wait()
 
     os.set_blocking(stdin.fileno(), False)
-    return Client(stdout.fileno(), stdin.fileno(), timeout_seconds, close)
+    client = Client(stdout.fileno(), stdin.fileno(), timeout_seconds, close)
+    client.pid = process.pid
+    return client
