@@ -118,6 +118,8 @@ class Worker:
         self.loop.remove_reader(self._listener)
         self._listener.close()
         for connection in list(self._connections):
+            # What has arrived already may be the beginning of a message.
+            connection.readable()
             if not connection.in_message:
                 connection.close()
         self.loop.call_later(GRACE_SECONDS, self.loop.stop)

@@ -200,6 +200,57 @@ def test_a_dead_worker_is_replaced(own):
     assert 1 == own.metrics()["dkconf_filter_worker_restarts_total"]
 
 
+def _patched(own: Daemon, patch: str) -> None:
+    """Start a daemon with some of its times changed."""
+    code = f"import dkconf.server.{patch}; from dkconf.server.main import main; raise SystemExit(main())"
+    with own.log_path.open("ab") as log:
+        argv = [sys.executable, "-c", code, "--config", str(own.config), "-f"]
+        own.process = subprocess.Popen(argv, stderr=log, cwd=ROOT)
+    own.wait_for("ready on")
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(own):
+    """One that gives no sign of life for too long serves nobody any more."""
+    _patched(own, "supervisor as s; s.HUNG_SECONDS = 2.5")
+    [first, _] = own.children()
+    os.kill(first, signal.SIGSTOP)
+    own.wait_for("was killed by signal 9; replaced")
+    assert f"worker {first} gave no sign of life" in own.log
+    with Mta(own.socket) as mta:
+        mta.begin()
+        mta.send(message())
+        assert [b"s"] == _selectors(mta.end_of_message())
+
+
+def test_new_connections_do_not_wait_for_a_stopped_worker(own):
+    """Those who have more connections than the one that hangs take them all the same, after milliseconds."""
+    own.start()
+    [first, _] = own.children()
+    os.kill(first, signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        talks = [Mta(own.socket) for _ in range(20)]
+        for mta in talks:
+            mta.begin()
+            mta.send(message())
+            assert [b"s"] == _selectors(mta.end_of_message())
+        assert time.monotonic() - begin < 5
+        for mta in talks:
+            mta.sock.close()
+    finally:
+        os.kill(first, signal.SIGCONT)
+
+
+def test_silence_is_not_waited_for_for_ever(own):
+    """A connection that never negotiates is closed, one that has negotiated may be silent much longer."""
+    _patched(own, "worker as w, dkconf.server.connection as c; c.NEGOTIATION_SECONDS = 0.5; w._SWEEP_BEATS = 1")
+    with Mta(own.socket) as silent, Mta(own.socket) as known:
+        known.begin()
+        assert (b"", b"") == silent.reply()
+        known.send(message())
+        assert [b"s"] == _selectors(known.end_of_message())
+
+
 def test_workers_end_when_the_parent_is_killed(own):
     """Nobody would replace them; the socket must not be served by half a daemon."""
     own.start()
