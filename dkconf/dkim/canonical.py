@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from dkconf.mail.octets import crlfs, finder, trailing_crlfs
+from dkconf.mail.octets import Cut, crlfs, cutter, trailing_crlfs
 
 CANONICALIZATIONS = ("simple", "relaxed")
 _WSP = b" \t"
@@ -100,15 +101,14 @@ class SimpleBody:
 class RelaxedBody:
     """The relaxed form of a body (RFC 6376 section 3.4.4), piece by piece."""
 
-    __slots__ = ("_any", "_blank", "_cr", "_has_run", "_has_trail", "_pending")
+    __slots__ = ("_any", "_blank", "_cr", "_cut_runs", "_cut_trails", "_pending")
 
     def __init__(self) -> None:
         self._pending = 0  # CRLFs that may be the end of the body
         self._blank = False  # blanks that may be followed by a line end
         self._cr = False  # a CR whose LF may be in the next piece
         self._any = False  # something has been given out
-        self._has_trail = finder(b" \r\n")
-        self._has_run = finder(b"  ")
+        self._cut_trails, self._cut_runs = _cutters()
 
     def feed(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
         """Return the canonical octets that are certain now."""
@@ -127,10 +127,7 @@ class RelaxedBody:
         if b"\t" in data:
             data = data.replace(b"\t", b" ")
         if b" " in data:
-            if self._has_trail(data):
-                data = _without_trailing_blanks(data)
-            if self._has_run(data):
-                data = _with_single_blanks(data)
+            data = self._single_blanks(self._no_trailing_blanks(data))
         tail = trailing_crlfs(data)
         if tail * 2 == len(data):
             self._pending += tail
@@ -141,6 +138,32 @@ class RelaxedBody:
         pieces.append(data[: len(data) - 2 * tail] if tail else data)
         return pieces
 
+    def _no_trailing_blanks(self, data: bytes) -> bytes:
+        """Return the data without blanks before a CRLF; tabs are blanks already."""
+        places = _sampled(data, b" \r\n")
+        if places > _DENSE_PLACES:
+            return _squeezed(data).replace(b" \r\n", b"\r\n")
+        lines = data.split(b" \r\n") if places > _FEW_PLACES else self._cut_trails(data)
+        if len(lines) == 1:
+            return data
+        last = lines.pop()
+        return b"\r\n".join([*map(bytes.rstrip, lines, repeat(b" ")), last])
+
+    def _single_blanks(self, data: bytes) -> bytes:
+        """Return the data with each run of blanks as one; no run stands at the end, nor before a CRLF."""
+        places = _sampled(data, b"  ")
+        if places > _INDENTED_LINES and _sampled(data, b"\r\n  ") > _INDENTED_LINES:
+            # Indented lines, as in HTML: one cut for each line, not one for every two blanks.
+            first, *lines = data.split(b"\r\n ")
+            data = b"\r\n ".join([first, *map(bytes.lstrip, lines, repeat(b" "))])
+            places = _sampled(data, b"  ")
+        if places > _DENSE_PLACES:
+            return _squeezed(data)
+        first, *parts = data.split(b"  ") if places > _FEW_PLACES else self._cut_runs(data)
+        if not parts:
+            return data
+        return b" ".join([first, *filter(None, map(bytes.lstrip, parts, repeat(b" ")))])
+
     def finish(self) -> list[bytes | memoryview]:
         """Return the rest: a lone CR if one ends the body, and one CRLF unless the body is empty."""
         if self._cr:
@@ -148,51 +171,37 @@ class RelaxedBody:
         return [b"\r\n"] if self._any else []
 
 
-# Cutting at every place costs some 120 ns a place, replacing some 20 ns but two passes more. So a piece is cut where
-# places are few, as in prose, and replaced in where they are many, which only hostile bodies have; both are linear.
+@cache
+def _cutters() -> tuple[Cut, Cut]:
+    return cutter(b" \r\n"), cutter(b"  ")
+
+
+# Cutting costs some 120 ns a place, replacing some 20 ns, but two passes more for each halving of the runs. So a piece
+# is cut where places are few, and replaced in where they are many, as in hostile bodies; both are linear.
 _DENSE_PLACES = 200
-"""Places in the samples of a piece, 4 KiB in all, from which on it counts as dense."""
+"""Places in the samples of a piece, 4 KiB in all, from which on it is replaced in."""
+_FEW_PLACES = 2
+"""Up to so many, it pays to look for each place with libc."""
+_INDENTED_LINES = 20
+"""Indented lines in the samples from which on indents are cut first."""
 
 
-def _is_dense(data: bytes, needle: bytes) -> bool:
+def _sampled(data: bytes, needle: bytes) -> int:
+    """Return how often the needle occurs in four samples of 1 KiB; 0 for a short piece, which is not worth the look."""
     size = len(data)
     if size < 8192:
-        return False
+        return 0
     starts = (0, size // 3, 2 * size // 3, size - 1024)
-    return sum([data.count(needle, start, start + 1024) for start in starts]) > _DENSE_PLACES
-
-
-def _without_trailing_blanks(data: bytes) -> bytes:
-    """Return the data without blanks before a CRLF; tabs are blanks already."""
-    if _is_dense(data, b" \r\n"):
-        return _squeezed(data).replace(b" \r\n", b"\r\n")
-    parts = data.split(b" \r\n")
-    last = parts.pop()
-    lines = [*map(bytes.rstrip, parts, repeat(b" ")), last]
-    return b"\r\n".join(lines)
-
-
-def _with_single_blanks(data: bytes) -> bytes:
-    """Return the data with each run of blanks as one; no run stands at the end, nor before a CRLF."""
-    if len(data) > 8192 and finder(b"\r\n  ")(data):
-        # Indented lines, as in HTML: one cut for each line, not one for every two blanks. Not worth a look for less.
-        first, *parts = data.split(b"\r\n ")
-        data = b"\r\n ".join([first, *map(bytes.lstrip, parts, repeat(b" "))])
-    if _is_dense(data, b"  "):
-        return _squeezed(data)
-    first, *parts = data.split(b"  ")
-    if not parts:
-        return data
-    return b" ".join([first, *filter(None, map(bytes.lstrip, parts, repeat(b" ")))])
+    return sum([data.count(needle, start, start + 1024) for start in starts])
 
 
 def _squeezed(data: bytes) -> bytes:
     """Return the data with each run of blanks as one, by replacing: long runs shrink fast, then by halves."""
-    for needle in (b" " * 256, b" " * 16, b" " * 4):
-        if needle in data:
+    if _sampled(data, b"    ") > 10:
+        for needle in (b" " * 256, b" " * 16, b" " * 4):
             data = data.replace(needle, b" ")
-    has_run = finder(b"  ")
-    while has_run(data):
+    data = data.replace(b"  ", b" ")
+    while b"  " in data:
         data = data.replace(b"  ", b" ")
     return data
 

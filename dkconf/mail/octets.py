@@ -1,22 +1,25 @@
 """Passes over body octets that both schemes need, as fast as Python can be made to go.
 
-A body is looked at in pieces of up to 64 KiB; hashing one takes about 40 us, so a pass must not cost much
-more. What was measured for such a piece (Python 3.11): `in` with a needle of two octets 45 to 70 us, libc's
-`strstr` 1 to 40 us by processor and content, libc's `memmem` 25 to 40 us, a regular expression over 500 us.
-So a needle is looked for with whichever of the three is fastest here, tried once on a sample; a needle is
-cut at only where there is one.
+A body is looked at in pieces of up to 64 KiB; hashing one takes about 40 us, so a pass must not cost much more. What
+was measured for such a piece of prose (Python 3.11): `in` or `split` with a needle of two octets 60 to 140 us, since
+every blank is half a match; libc's `memmem` 25 to 40 us, its `strstr` 1 to 40 us by processor and content; a regular
+expression over 500 us. So a `Cutter` looks for its needle with whichever of the two is fastest here, tried once on a
+sample, and leaves the rest to `split` where there are more places than calls would pay for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-
-Finder = Callable[[bytes], bool]
+from typing import Any
 
 CRLF = b"\r\n"
 FILL_OCTETS = 65536
 """Held back line ends are given out in pieces of this size."""
+MAX_SINGLE_CUTS = 24
+"""Places cut one by one; a call to libc and a slice cost what `split` takes for some 500 octets."""
+
+Cut = Callable[[bytes], list[bytes]]
 
 
 def trailing_crlfs(data: bytes) -> int:
@@ -39,53 +42,81 @@ def trailing_crlfs(data: bytes) -> int:
 
 
 def crlfs(count: int) -> list[bytes]:
-    """Return pieces that together are this many CRLFs: a body of a hundred megabytes of them stays
-    bounded."""
+    """Return pieces that together are this many CRLFs: a body of a hundred megabytes of them stays bounded."""
     whole, rest = divmod(count * 2, FILL_OCTETS)
     return [CRLF * (FILL_OCTETS // 2)] * whole + ([CRLF * (rest // 2)] if rest else [])
 
 
-def finder(needle: bytes) -> Finder:
-    """Return the fastest function that tells whether the needle occurs in octets; it is chosen once per
-    needle."""
-    found = _finders.get(needle)
+def cutter(needle: bytes) -> Cut:
+    """Return the fastest function that does what `split(needle)` does; it is chosen once per needle."""
+    found = _cutters.get(needle)
     if found is None:
         sample = b"seven words of prose make a line\r\n" * 256
         found = min(_candidates(needle), key=lambda candidate: _cost(candidate, sample))
-        _finders[needle] = found
+        _cutters[needle] = found
     return found
 
 
-_finders: dict[bytes, Finder] = {}
+_cutters: dict[bytes, Cut] = {}
 
 
-def _candidates(needle: bytes) -> list[Finder]:
-    def by_in(data: bytes) -> bool:
-        return needle in data
+def _candidates(needle: bytes) -> list[Cut]:
+    def by_split(data: bytes) -> list[bytes]:
+        return data.split(needle)
 
     try:
-        import ctypes
+        import ctypes  # three milliseconds that only a relaxed body needs
 
         libc = ctypes.PyDLL(None)  # keeps the interpreter lock: the calls are shorter than handing it over
         strstr, memmem = libc.strstr, libc.memmem
+        address: Any = ctypes.pythonapi.PyBytes_AsString
         size, pointer, octets = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
     except (ImportError, OSError, AttributeError):
-        return [by_in]
-    strstr.restype, strstr.argtypes = pointer, (octets, octets)
-    memmem.restype, memmem.argtypes = pointer, (octets, size, octets, size)
+        return [by_split]
+    strstr.restype, strstr.argtypes = pointer, (pointer, octets)
+    memmem.restype, memmem.argtypes = pointer, (pointer, size, octets, size)
+    address.restype, address.argtypes = pointer, (ctypes.py_object,)
     needle_size = len(needle)
 
-    def by_strstr(data: bytes) -> bool:
-        # strstr ends at a NUL; every bytes object has one behind its end.
-        return needle in data if b"\0" in data else strstr(data, needle) is not None
+    def by_memmem(data: bytes) -> list[bytes]:
+        # `data` is alive for as long as its address is used, and does not move.
+        base = address(data)
+        at, end = base, base + len(data)
+        hit = memmem(at, end - at, needle, needle_size)
+        if hit is None:
+            return [data]
+        parts: list[bytes] = []
+        while hit is not None:
+            parts.append(data[at - base : hit - base])
+            at = hit + needle_size
+            if len(parts) >= MAX_SINGLE_CUTS:
+                return parts + data[at - base :].split(needle)
+            hit = memmem(at, end - at, needle, needle_size)
+        parts.append(data[at - base :])
+        return parts
 
-    def by_memmem(data: bytes) -> bool:
-        return memmem(data, len(data), needle, needle_size) is not None
+    def by_strstr(data: bytes) -> list[bytes]:
+        if b"\0" in data:  # strstr ends there; every bytes object has one behind its end
+            return data.split(needle)
+        base = address(data)
+        at = base
+        hit = strstr(at, needle)
+        if hit is None:
+            return [data]
+        parts: list[bytes] = []
+        while hit is not None:
+            parts.append(data[at - base : hit - base])
+            at = hit + needle_size
+            if len(parts) >= MAX_SINGLE_CUTS:
+                return parts + data[at - base :].split(needle)
+            hit = strstr(at, needle)
+        parts.append(data[at - base :])
+        return parts
 
-    return [by_in, by_strstr, by_memmem]
+    return [by_split, by_memmem, by_strstr]
 
 
-def _cost(candidate: Finder, sample: bytes) -> float:
+def _cost(candidate: Cut, sample: bytes) -> float:
     best = 1.0
     for _ in range(5):
         start = perf_counter()

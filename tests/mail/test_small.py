@@ -63,8 +63,9 @@ def test_fold_text() -> None:
 
 
 @pytest.mark.parametrize("needle", [b" \r\n", b"  ", b"\r\n  "])
-def test_every_way_to_look_agrees(needle: bytes) -> None:
-    """`in`, strstr and memmem give the same answer, NULs and all."""
+def test_every_way_to_cut_agrees(needle: bytes) -> None:
+    """`split`, strstr and memmem cut at the same places, NULs and all, however many there are."""
+    many = octets.MAX_SINGLE_CUTS
     samples = [
         b"",
         b"\0",
@@ -76,11 +77,15 @@ def test_every_way_to_look_agrees(needle: bytes) -> None:
         b"\0" * 9,
         b"a" * 99 + needle,
     ]
+    samples += [(b"a" + needle) * count for count in (many - 1, many, many + 1, 5 * many)]
+    samples += [needle * 1000, b" " * 999, b"\r\n" * 999, b" \r\n" * 999, b"a\0" + needle + b"b" + needle]
     candidates = octets._candidates(needle)
 
-    assert octets.finder(needle) is octets.finder(needle)
+    assert octets.cutter(needle) is octets.cutter(needle)
+    assert 3 == len(candidates)
     for sample in samples:
-        assert {needle in sample} == {candidate(sample) for candidate in candidates}
+        for candidate in candidates:
+            assert sample.split(needle) == candidate(sample)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 32768, 32769, 100_000])
