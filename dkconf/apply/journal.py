@@ -67,8 +67,8 @@ class Outstanding:
     """When sendmail was told; its children from before may still call the filter."""
     drain_timeout_seconds: int = 600
     drain: bool = True
-    units: bool = False
-    """A unit file goes: the service manager has to read its units again."""
+    units: Service | None = None
+    """A unit file goes: the manager of this service has to read its units again."""
 
 
 @dataclass(frozen=True, slots=True)

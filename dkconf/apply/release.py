@@ -182,7 +182,7 @@ def _work(
     running = {n: s for n, s in managed.items() if actual.running.get(n)}
     reload = tuple(ServiceStep(s, True, sockets.get(n, "")) for n, s in running.items() if n in restored)
     stop = tuple(ServiceStep(s, True, sockets.get(n, "")) for n, s in running.items() if n not in restored)
-    units = any(f.role in UNIT_ROLES for f in desired.files if f.path in remove)
+    unit_filters = [f.filter for f in desired.files if f.path in remove and f.role in UNIT_ROLES]
     return Work(
         command="release",
         actor=actor(),
@@ -194,9 +194,9 @@ def _work(
             paths=paths,
             stop=stop,
             remove=tuple(remove),
-            written=dict(last.files),
+            written={p: d for p, d in last.files.items() if p not in session.ctx.take_over},
             drain_timeout_seconds=drain_seconds,
-            units=units,
+            units=next((managed[n] for n in unit_filters if n in managed), None),
         ),
         judged=judged,
         keep_originals=False,

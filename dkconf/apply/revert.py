@@ -126,7 +126,8 @@ def recover(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
         finish(engine, journal)
         return ()
     why = "interrupted" if journal.phase == "active" else "not confirmed in time"
-    problems = revert(engine, booting=booting)
+    with engine.signals.held():
+        problems = revert(engine, booting=booting)
     words = f"{why}: {journal.command}; the host is as before it"
     if problems:
         raise DkconfError(f"{words}, but: " + "; ".join(problems))

@@ -39,9 +39,9 @@ def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
             engine.machine.stop(step.service)
     for path in after.remove:
         _clear(engine, path, after)
-    if after.units and after.stop:
+    if after.units is not None:
         with engine.system.step("read-units-after"):
-            engine.machine.read_units(after.stop[0].service)
+            engine.machine.read_units(after.units)
     engine.journal.set_outstanding(None)
     if not engine.generations.current():
         engine.originals.forget()  # released: the host's files are its own again

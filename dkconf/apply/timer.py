@@ -61,20 +61,28 @@ def arm(state_dir: str, seconds: int, run: str, systemd: bool) -> None:
 def disarm(state_dir: str) -> None:
     """Take the timer back; a watcher ends by itself when the journal is gone."""
     if under_systemd():
-        for unit in (f"{UNIT}.timer", f"{UNIT}.service"):
-            with suppress(DkconfError):
-                _run(["systemctl", "stop", unit], quiet=True)
         for path in (BOOT_WANTS, BOOT_UNIT):
             with suppress(FileNotFoundError):
                 os.unlink(path)
+        # The timer alone: we may be running in its service, which ends by itself.
+        with suppress(DkconfError):
+            _run(["systemctl", "stop", f"{UNIT}-*.timer"], quiet=True)
 
 
 def _arm_systemd(state_dir: str, seconds: int, run: str) -> None:
-    with suppress(DkconfError):
-        _run(["systemctl", "stop", f"{UNIT}.timer"], quiet=True)
     settings = [f"--setenv={name}={value}" for name, value in environment().items()]
     timing = [f"--on-active={seconds}", "--timer-property=AccuracySec=1s"]
-    _run(["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", *timing, *settings, *watcher_argv(state_dir, run)])
+    _run(
+        [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            f"--unit={UNIT}-{run}",
+            *timing,
+            *settings,
+            *watcher_argv(state_dir, run),
+        ]
+    )
 
 
 def _arm_boot(state_dir: str) -> None:
@@ -86,6 +94,7 @@ def _arm_boot(state_dir: str) -> None:
         "Before=sendmail.service\n"
         "DefaultDependencies=no\n"
         "After=local-fs.target\n"
+        f"RequiresMountsFor={state_dir} /etc\n"
         f"ConditionPathExists={state_dir}/journal/journal.json\n\n"
         "[Service]\n"
         "Type=oneshot\n"

@@ -180,7 +180,7 @@ def _after(session: Session, order: Order) -> Outstanding:
         written={p: d for p, d in last.files.items() if p in gone} if last else {},
         drain_timeout_seconds=order.drain_seconds,
         drain=order.drain,
-        units=any(f.role in UNIT_ROLES for f in plan.files if f.action == "remove"),
+        units=next((known[f.filter] for f in plan.files if f.action == "remove" and f.role in UNIT_ROLES), None),
     )
     running = frozenset(s.filter for s in desired.services if s.running)
     files = frozenset(f.path for f in desired.files)

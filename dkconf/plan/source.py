@@ -36,6 +36,11 @@ def wanted_source(text: str, desired: DesiredState, take_over: Collection[str]) 
     by_hand = {call.name: call for call in mc.find_filters(text)}
     wanted = {f.name: f for f in desired.filters}
     taken = []
+    for name in sorted(take_over):
+        if not name.startswith("/") and name not in by_hand and name not in mc.taken_over(text):
+            there = ", ".join(sorted(by_hand)) or "none"
+            sentence = f"sendmail.mc has no line of filter {name} that was written by hand (there is: {there})"
+            refusals.append(Refusal("", sentence, f"leave --take-over {name} out"))
     for name in sorted(set(wanted) & set(by_hand)):
         call = by_hand[name]
         if name not in take_over:

@@ -84,7 +84,8 @@ def test_take_over_needs_its_flag() -> None:
 
 @pytest.mark.parametrize("enabled,own,words", [(False, "ours", "is still called"), (True, "", "is not called")])
 def test_a_daemons_own_list_is_seen(enabled: bool, own: str, words: str) -> None:
-    """A filter taken off the global list stays on in a daemon with a list of its own, and the other way round."""
+    """A filter taken off the global list stays on in a daemon with a list of its own, and the other way
+    round."""
     daemon = f"O DaemonPortOptions=Name=b, Port=2525, I={own}\n"
     candidate = model(OURS + daemon + ("O InputMailFilters=ours\n" if enabled else ""))
 

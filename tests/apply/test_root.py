@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,13 +38,18 @@ hosts:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Another root with a stock sendmail and this host's private key; the inventory lies beside it."""
-    root = tmp_path / "root"
-    for folder in ("etc/mail/m4", "var/lib", "etc/systemd/system"):
-        (root / folder).mkdir(parents=True)
+    """Another root with a stock sendmail; the inventory lies beside it."""
+    return make_tree(tmp_path)
+
+
+def make_tree(folder: Path) -> Path:
+    """Return a root in `folder`, with the inventory beside it."""
+    root = folder / "root"
+    for name in ("etc/mail/m4", "var/lib", "etc/systemd/system"):
+        (root / name).mkdir(parents=True)
     (root / "etc/mail/sendmail.mc").write_text(MC)
     (root / "etc/mail/sendmail.cf").write_bytes(build_cf(MC.encode(), None))
-    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    (folder / "inventory.yaml").write_text(INVENTORY)
     return root
 
 
@@ -186,3 +194,48 @@ def test_no_sendmail_there(tree: Path) -> None:
 
     with pytest.raises(DkconfError, match=r"sendmail\.mc: not found"):
         operations.apply_plan(context(tree))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_disk_full_at_any_point(tmp_path: Path) -> None:
+    """With so much, so little or no space left on the disk of /etc and the state: old or new, never half.
+
+    The disk is filled to leave a few KiB more each time, so that every write of an apply is once the one
+    that fails.
+    """
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=False)
+    if made.returncode:
+        pytest.skip("cannot mount here")
+    pattern = tmp_path / "pattern"
+    pattern.mkdir()
+    with_key(make_tree(pattern))
+    try:
+        seen = {_apply_on_a_full_disk(disk, pattern, free) for free in range(0, 144, 8)}
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert {"old", "new"} == seen
+
+
+def _apply_on_a_full_disk(disk: Path, pattern: Path, free_kib: int) -> str:
+    """Apply with so much space; return whether the tree is the old or the new one after the next run."""
+    for path in disk.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(pattern, disk, dirs_exist_ok=True)
+    root = disk / "root"
+    before = {p: v for p, v in snapshot(root / "etc").items() if isinstance(v[0], bytes) and v[0]}
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(b"x" * 4096):
+            pass
+    size = (disk / "filler").stat().st_size
+    os.truncate(disk / "filler", max(0, size - free_kib * 1024))
+    with contextlib.suppress(DkconfError, OSError):
+        operations.apply_plan(context(root))
+    (disk / "filler").unlink()
+    operations.recover(context(root))
+    after = {p: v for p, v in snapshot(root / "etc").items() if isinstance(v[0], bytes) and v[0]}
+    if before == after:
+        return "old"
+    assert not operations.apply_plan(context(root)).changed, f"{free_kib} KiB"
+    return "new"

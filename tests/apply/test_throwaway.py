@@ -34,7 +34,8 @@ def test_a_layout_that_cannot_be_changed_is_refused(text: str) -> None:
 
 
 def test_dk_filter_arguments() -> None:
-    """Socket and pid file are others, lists are the staged ones, it stays in the foreground and out of syslog."""
+    """Socket and pid file are others, lists are the staged ones, it stays in the foreground and out of
+    syslog."""
     argv = ["/usr/sbin/dk-filter", "-p", "inet:1@h", "-l", "-A", "-i", "/etc/i", "-P/run/p", "-u", "dk", "-C", "bad=a"]
 
     assert [
