@@ -61,6 +61,8 @@ class FilterCall:
     """It stands alone on its line, at top level: it can be taken over."""
     after_hash: bool
     """A `#` stands before it on its line, which does not make it a comment."""
+    nested: bool
+    """It stands in another call's arguments, or in quotes that m4 may scan again."""
     start: int
     end: int
 
@@ -78,6 +80,11 @@ def decode(octets: bytes) -> str:
 def encode(text: str) -> bytes:
     """Return the octets of a text that `decode` made."""
     return text.encode("latin-1")
+
+
+def after_cf_m4(text: str) -> bool:
+    """Return whether cf.m4 is read before this text, on m4's command line: FreeBSD's .mc does not include it."""
+    return "cf.m4" not in text
 
 
 def block(text: str) -> Block | None:
@@ -116,14 +123,16 @@ def insert_block(text: str, fragment_path: str) -> str:
         if present.fragment_path == fragment_path:
             return text
         return insert_block(remove_block(text), fragment_path)
-    mailers = [c for c in m4.find_calls(text, _MAILERS) if not c.nested]
+    mailers = [c for c in m4.find_calls(text, _MAILERS, after_cf_m4=after_cf_m4(text)) if not c.nested]
     if not mailers:
         raise McError(
             "sendmail.mc: neither MAILER_DEFINITIONS nor MAILER(...) found at top level; the fragment is "
             "included before the first of them"
         )
     place = m4.line_start(text, mailers[0].start)
-    if any(t.start < place < t.end for t in m4.tokens(text)) or _within_call(text, place):
+    if any(t.start < place < t.end for t in m4.tokens(text, after_cf_m4=after_cf_m4(text))) or _within_call(
+        text, place
+    ):
         raise McError(
             f"sendmail.mc:{m4.line_of(text, mailers[0].start)}: {mailers[0].name} does not begin a line of "
             "its own; put it on its own line, so that the include can stand before it"
@@ -146,7 +155,7 @@ def find_filters(text: str, *, fragment: bool = False) -> list[FilterCall]:
         fragment: The text is a fragment, read after cf.m4: `#` is no comment in it.
     """
     found = []
-    for call in m4.find_calls(text, _FILTER_CALLS, after_cf_m4=fragment):
+    for call in m4.find_calls(text, _FILTER_CALLS, after_cf_m4=fragment or after_cf_m4(text)):
         if not call.arguments:
             continue
         first = m4.line_start(text, call.start)
@@ -169,6 +178,7 @@ def find_filters(text: str, *, fragment: bool = False) -> list[FilterCall]:
                 m4.line_of(text, call.start),
                 alone,
                 "#" in before,
+                call.nested,
                 call.start,
                 call.end,
             )
@@ -257,7 +267,8 @@ def _mark_lines(text: str) -> list[int]:
     """Return where a `dnl` line of ours begins: a real `dnl`, at the start of a line, outside quotes."""
     if "dnl dkconf " not in text:
         return []
-    starts = [t.start for t in m4.tokens(text) if t.kind == "dnl" and text.startswith("dnl dkconf ", t.start)]
+    tokens = m4.tokens(text, after_cf_m4=after_cf_m4(text))
+    starts = [t.start for t in tokens if t.kind == "dnl" and text.startswith("dnl dkconf ", t.start)]
     return [start for start in starts if start == m4.line_start(text, start)]
 
 
@@ -293,7 +304,9 @@ def _included_path(line: str) -> str | None:
 
 
 def _within_call(text: str, place: int) -> bool:
-    return any(call.start < place < call.end for call in m4.find_calls(text) if not call.nested)
+    return any(
+        call.start < place < call.end for call in m4.find_calls(text, after_cf_m4=after_cf_m4(text)) if not call.nested
+    )
 
 
 def _line_end_style(text: str, place: int) -> str:

@@ -48,7 +48,7 @@ def _from_calls(text: str, fragment_path: str) -> list[Problem]:
     present = None
     with contextlib.suppress(mc.McError):
         present = mc.block(text)
-    for call in m4.find_calls(text, _WATCHED):
+    for call in m4.find_calls(text, _WATCHED, after_cf_m4=mc.after_cf_m4(text)):
         line = m4.line_of(text, call.start)
         arguments = call.arguments or ("",)
         first = arguments[0].strip()
@@ -117,7 +117,7 @@ def daemon_filter_list(options: str) -> str | None:
 def _raw_lines(text: str) -> list[Problem]:
     """X lines and O InputMailFilters written as they stand in a .cf (LOCAL_CONFIG)."""
     found = []
-    for token in m4.tokens(text):
+    for token in m4.tokens(text, after_cf_m4=mc.after_cf_m4(text)):
         if token.kind != "name" or token.start != m4.line_start(text, token.start):
             continue
         line = text[token.start : m4.line_end(text, token.start)].rstrip("\r\n")
@@ -153,7 +153,7 @@ def _from_filters(text: str) -> list[Problem]:
             )
         if call.name in seen:
             # Two calls in the branches of an ifdef are no fault by themselves; the built .cf tells.
-            both = call.one_line and seen[call.name].one_line
+            both = not call.nested and not seen[call.name].nested
             what = f"filter {call.name} is defined on line {seen[call.name].line} too"
             found.append(Problem("duplicate", call.line, what, "leave one of the two", both))
         else:

@@ -133,7 +133,7 @@ def test_spelling_of_equates_makes_no_difference() -> None:
 @pytest.mark.parametrize(
     "old,new,words",
     [
-        ("Filters=dk-filter, opendkim", "Filters=opendkim", 
+        ("Filters=dk-filter, opendkim", "Filters=opendkim",
          "filter dk-filter: called by sendmail -> defined, not called"),
         ("Filters=dk-filter, opendkim", "Filters=opendkim, dk-filter",
          "filters are called as dk-filter, opendkim -> opendkim, dk-filter"),

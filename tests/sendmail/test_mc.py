@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dkconf.sendmail import mc
+from dkconf.sendmail.problems import problems
 
 FRAGMENT = "/etc/mail/m4/dkconf.m4"
 STOCK = (
@@ -168,3 +169,24 @@ def test_debians_own_file(tmp_path: Path) -> None:
 
     assert text == mc.remove_block(mc.insert_block(text, FRAGMENT))
     assert [] == mc.find_filters(text)
+
+
+def test_without_an_include_of_cf_m4_hash_is_no_comment() -> None:
+    """FreeBSD reads cf.m4 on the command line, before the .mc."""
+    text = "# INPUT_MAIL_FILTER(`a', `S=local:/x')\nMAILER(`local')\n"
+
+    assert [True] == [call.after_hash for call in mc.find_filters(text)]
+    assert [] == mc.find_filters("include(`cf.m4')dnl\n".join(["#\n", ""]) + "dnl\n")
+    assert text == mc.remove_block(mc.insert_block(text, FRAGMENT))
+
+
+def test_every_mc_that_sendmail_ships() -> None:
+    """Each sample .mc of the cf library takes the block and gives it back, and has no filter and no problem."""
+    samples = sorted(Path("/usr/share/sendmail/cf/cf").glob("*.mc"))
+    if not samples:
+        pytest.skip("sendmail's cf library is not installed here")
+    for path in samples:
+        text = mc.decode(path.read_bytes())
+        if "MAILER(" in text:
+            assert text == mc.remove_block(mc.insert_block(text, FRAGMENT)), path
+        assert [] == [p for p in problems(text) if p.blocking], path
