@@ -187,10 +187,13 @@ _INDENTED_LINES = 20
 
 
 def _sampled(data: bytes, needle: bytes) -> int:
-    """Return how often the needle occurs in four samples of 1 KiB; 0 for a short piece, which is not worth the look."""
+    """Return how often the needle occurs in four samples of 1 KiB.
+
+    For a short piece, which is not worth the look, the answer is that it is to be cut by `split`.
+    """
     size = len(data)
     if size < 8192:
-        return 0
+        return _FEW_PLACES + 1
     starts = (0, size // 3, 2 * size // 3, size - 1024)
     return sum([data.count(needle, start, start + 1024) for start in starts])
 

@@ -117,7 +117,7 @@ class Signer:
         selector: str,
         key: PrivateKey,
         header_canon: str = "relaxed",
-        body_canon: str = "relaxed",
+        body_canon: str = "simple",
         sign_headers: Iterable[str] = DEFAULT_SIGN_HEADERS,
         oversign: Iterable[str] = DEFAULT_OVERSIGN,
         ttl_seconds: int = 0,
