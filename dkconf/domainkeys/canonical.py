@@ -26,9 +26,12 @@ def canonical_field(name: bytes, value: bytes, canonicalization: str) -> bytes:
 
 
 class BodyStream:
-    """Feeds the canonical body into a SHA-1 object that has been fed with the header already."""
+    """Feeds the canonical body into SHA-1 objects that have been fed with a header already.
 
-    __slots__ = ("_any", "_cr", "_hash", "_nofws", "_pending")
+    Several signatures of one message have different headers and the same body: `share` lets them have one pass.
+    """
+
+    __slots__ = ("_any", "_cr", "_finished", "_hashes", "_nofws", "_pending")
 
     def __init__(self, canonicalization: str, sha1: Any) -> None:
         """Begin.
@@ -37,11 +40,17 @@ class BodyStream:
             canonicalization: `simple` or `nofws`.
             sha1: A hash object that holds the canonical header.
         """
-        self._hash = sha1
+        self._hashes = [sha1]
         self._nofws = canonicalization == "nofws"
         self._pending = 1  # empty lines held back; the first is the separator
         self._any = False  # a body line has been given out
         self._cr = False  # a CR whose LF may be in the next piece
+        self._finished = False
+
+    def share(self, sha1: Any) -> int:
+        """Take one more hash object, before the first update; return its number for `digest`."""
+        self._hashes.append(sha1)
+        return len(self._hashes) - 1
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Take the next piece of the body as received; it may be split anywhere."""
@@ -60,24 +69,28 @@ class BodyStream:
             return
         self._release()
         self._pending = tail
-        self._hash.update(data)
+        self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        for sha1 in self._hashes:
+            sha1.update(data)
 
     def _release(self) -> None:
         """Hash the empty lines held back: what follows them is a line with something in it."""
         for piece in crlfs(self._pending):
-            self._hash.update(piece)
+            self._add(piece)
         self._any = True
 
-    def digest(self) -> bytes:
-        """Return the digest of header and body; no update may follow."""
-        if self._cr and not self._nofws:
-            self._release()
-            self._hash.update(b"\r")
-            self._cr = False
-        if self._any:
-            self._hash.update(b"\r\n")
-            self._any = False
-        return bytes(self._hash.digest())
+    def digest(self, number: int = 0) -> bytes:
+        """Return the digest of a header and the body; no update may follow."""
+        if not self._finished:
+            self._finished = True
+            if self._cr and not self._nofws:
+                self._release()
+                self._add(b"\r")
+            if self._any:
+                self._add(b"\r\n")
+        return bytes(self._hashes[number].digest())
 
 
 def _without_blanks(data: bytes) -> tuple[bytes, int]:

@@ -45,7 +45,18 @@ DEFAULT_LIMITS = Limits()
 class SignatureJob:
     """One signature on its way to a verdict."""
 
-    __slots__ = ("_about", "_body", "_limits", "_sender", "_signature", "decides", "query_name", "verdict")
+    __slots__ = (
+        "_about",
+        "_body",
+        "_leads",
+        "_limits",
+        "_number",
+        "_sender",
+        "_signature",
+        "decides",
+        "query_name",
+        "verdict",
+    )
 
     query_name: bytes | None
     """The TXT name to look up; None if nothing is to be looked up."""
@@ -60,13 +71,15 @@ class SignatureJob:
         self._signature: Signature | None = None
         self._sender: Sender | None = None
         self._body: BodyStream | None = None
+        self._number = 0  # of this signature's hash in `_body`
+        self._leads = False  # the first job of its canonicalization feeds the body to all
         self.query_name = None
         self.decides = False
         self.verdict = None
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Take the next piece of the body as received; it may be split anywhere."""
-        if self._body is not None:
+        """Take the next piece of the body as received; it may be split anywhere. Give each job each piece."""
+        if self._leads and self._body is not None:
             self._body.update(chunk)
 
     def finish(self, answer: TxtAnswer | None) -> Verdict:
@@ -103,7 +116,7 @@ class SignatureJob:
         except SignatureError as error:
             return self._settle(error.cause, error.detail, testing=record.testing)
         facts: dict[str, Any] = {"testing": record.testing, "key_bits": key.bits}
-        if not key.verify_sha1(sig.signature, body.digest()):
+        if not key.verify_sha1(sig.signature, body.digest(self._number)):
             return self._settle(Cause.SIGNATURE, **facts)
         return Verdict("domainkeys", result="pass", reason="", condition="", **self._about, **facts)
 
@@ -117,8 +130,9 @@ def begin(fields: Sequence[HeaderField], limits: Limits = DEFAULT_LIMITS) -> lis
     if not positions:
         return []
     sender, problem = find_sender(fields)
+    streams: dict[str, BodyStream] = {}
     jobs = [
-        _begin_one(fields, position, number < limits.max_signatures, sender, problem, limits)
+        _begin_one(fields, position, number < limits.max_signatures, sender, problem, limits, streams)
         for number, position in enumerate(positions)
     ]
     next((job for job in jobs if job.verdict is None), jobs[0]).decides = True
@@ -126,7 +140,13 @@ def begin(fields: Sequence[HeaderField], limits: Limits = DEFAULT_LIMITS) -> lis
 
 
 def _begin_one(
-    fields: Sequence[HeaderField], position: int, evaluate: bool, sender: Sender | None, problem: str, limits: Limits
+    fields: Sequence[HeaderField],
+    position: int,
+    evaluate: bool,
+    sender: Sender | None,
+    problem: str,
+    limits: Limits,
+    streams: dict[str, BodyStream],
 ) -> SignatureJob:
     about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
     if sender is not None:
@@ -156,7 +176,14 @@ def _begin_one(
     header = canonical_header(signed, sig.canonicalization)
     job._signature = sig
     job._sender = sender
-    job._body = BodyStream(sig.canonicalization, hashlib.sha1(header, usedforsecurity=False))
+    sha1 = hashlib.sha1(header, usedforsecurity=False)
+    stream = streams.get(sig.canonicalization)
+    if stream is None:
+        stream = streams[sig.canonicalization] = BodyStream(sig.canonicalization, sha1)
+        job._leads = True
+    else:
+        job._number = stream.share(sha1)
+    job._body = stream
     job.query_name = key_name(sig.selector, sig.domain)
     return job
 

@@ -246,6 +246,22 @@ def test_two_hundred_signatures() -> None:
     assert "policy" == jobs[-1].finish(None).result
 
 
+def test_signatures_share_the_pass_over_the_body() -> None:
+    """Two of each form, with headers of their own: each verdict is its own."""
+    simple = signer.Signer("example.com", "jan", KEY, "simple")
+    signed = sign(sign(sign(sign(PLAIN), simple)), simple)
+    fields, body = parse_message(signed)
+    jobs = verifier.begin(fields)
+    for start in range(0, len(body), 3):
+        for job in jobs:
+            job.update(body[start : start + 3])
+
+    assert 2 == len({id(job._body) for job in jobs})
+    assert ["pass"] * 4 == [job.finish(found(RECORD)).result for job in jobs]
+    fields[2] = HeaderField(fields[2].name, fields[2].value.replace(b"b=", b"b=AAAA"))
+    assert ["fail", "fail", "fail", "pass"] == [verdict.result for verdict in verify_fields(fields, body)]
+
+
 SHORT_PEM = b"""\
 -----BEGIN RSA PRIVATE KEY-----
 MIIBOwIBAAJBAOyyWXqOHUEArcl1hWCH41OoqNzZ1C2Vtpk/xVkR/Th/AThJGi98
