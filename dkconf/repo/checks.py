@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dkconf import spec
-from dkconf.keys import KeyFileError, PublicHalf, read_public_halves
 from dkconf.spec import ignores
 from dkconf.spec.findings import Finding, Skipped, in_order, quote
 from dkconf.spec.model import Inventory
@@ -17,6 +17,9 @@ from dkconf.spec.rules import RULES
 
 from . import git
 from .report import Report
+
+if TYPE_CHECKING:
+    from dkconf.keys import PublicHalf
 
 IN_DNS = ("published", "active", "percolating")
 """States of a selector whose record holds a key."""
@@ -158,6 +161,8 @@ def public_keys(checker: Checker, inventory: Inventory, folder: Path) -> tuple[l
     if not folder.is_dir():
         names = ("DNS002", "KEY006", "KEY007", "KEY008")
         return [], [Skipped(name, f"there is no folder {folder.name}/ beside the inventory") for name in names]
+    from dkconf.keys import KeyFileError, read_public_halves  # after the folder is known to be there: 8 ms
+
     findings: list[Finding] = []
     halves = read_public_halves(folder)
     known: dict[str, str] = {}

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from itertools import groupby
 
 from dkconf.spec.findings import Finding
 
-from .annotations import github, gitlab
-from .junit import junit
 from .report import Report, as_report, fingerprints
-from .sarif import sarif
 
 RED, YELLOW, DIM, BOLD, PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
@@ -136,13 +134,29 @@ def _json(report: Report, strict: bool) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
+def _github(report: Report, strict: bool) -> str:
+    from .annotations import github
+
+    return github(report, strict) + _notice(summary(report))
+
+
+def _elsewhere(module: str, name: str) -> Callable[[Report, bool], str]:
+    """Return a format of another module, which is loaded only when it is asked for."""
+
+    def write(report: Report, strict: bool) -> str:
+        made: str = getattr(import_module(f".{module}", __package__), name)(report, strict)
+        return made
+
+    return write
+
+
 FORMATS: dict[str, Callable[[Report, bool], str]] = {
     "text": lambda report, strict: text(report, strict=strict),
     "json": _json,
-    "github": lambda report, strict: github(report, strict) + _notice(summary(report)),
-    "gitlab": gitlab,
-    "sarif": sarif,
-    "junit": junit,
+    "github": _github,
+    "gitlab": _elsewhere("annotations", "gitlab"),
+    "sarif": _elsewhere("sarif", "sarif"),
+    "junit": _elsewhere("junit", "junit"),
 }
 
 

@@ -6,7 +6,7 @@ inventory gives the same octets.
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from dkconf.spec.rules import RULES
 
@@ -53,8 +53,10 @@ def _allowed(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(_allowed(text))
+    return escape(_allowed(text), quote=False).replace("\r", "&#13;")
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_allowed(text))
+    # A parser turns a bare line end or tab in an attribute into a blank (XML 1.0 section 3.3.3).
+    quoted = escape(_allowed(text), quote=True)
+    return '"' + quoted.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;") + '"'
