@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dkconf.apply.stage import RUN_DIRECTORY
 from dkconf.desired.state import Service, SystemUser
 from dkconf.errors import DkconfError
 from dkconf.probe import live, milterping
@@ -31,7 +32,7 @@ STOP_SECONDS = 60.0
 """A filter finishes the messages in flight first; sendmail's own E= of the end of a message is 300 s at most."""
 START_SECONDS = 20.0
 """Until a filter has written its pid file; Python, the keys and the workers take under a second."""
-DIRECT_DIRECTORY = "/run/dkconf"
+DIRECT_DIRECTORY = RUN_DIRECTORY
 """What is known of filters that are started directly: their process ids and what they said on standard error."""
 MAX_WORDS = 2000
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:" + live.PATH

@@ -16,6 +16,7 @@ import pwd
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Collection, Sequence
@@ -30,9 +31,10 @@ from dkconf.probe.live import stat_of
 from dkconf.sendmail import cf, endpoint, mc
 from dkconf.sendmail.cf import CfModel
 
-RUN_DIRECTORY = "/run/dkconf"
-"""Below it every staging directory is made: root's own, short enough for a socket's path (107 octets), with
-no directory above it that others may write to (sendmail calls such a socket unsafe)."""
+RUN_DIRECTORY = ("/run" if os.path.isdir("/run") else "/var/run") + "/dkconf-manager"
+"""Below it every staging directory is made: root's own (not /run/dkconf, where the filter has its socket), short
+enough for a socket's path (107 octets), with no directory above it that others may write to: sendmail calls such a
+socket unsafe."""
 M4_TIMEOUT_SECONDS = 60
 M4_CPU_SECONDS = 30
 M4_MAX_OUTPUT_OCTETS = 16 * 1024 * 1024
@@ -84,7 +86,7 @@ def private_directory(label: str, run_dir: str = RUN_DIRECTORY) -> Path:
     """
     Path(run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
     found = os.lstat(run_dir)
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not os.path.isdir(run_dir):
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISDIR(found.st_mode):
         raise StageFailed(f"{run_dir}: is not a directory of our own that only we may write to; remove it")
     sweep(run_dir)
     directory = Path(tempfile.mkdtemp(prefix=f"{label}-{os.getpid()}-", dir=run_dir))

@@ -58,7 +58,7 @@ print(json.dumps({
     "reads root's": owner(),
     "same": same(live),
     "edited": same(live + b"O LogLevel=15\\n"),
-    "left": os.listdir("/run/dkconf"),
+    "left": os.listdir("/run/dkconf-manager"),
 }))
 """
 

@@ -67,7 +67,9 @@ def test_nothing_is_left_behind(own: Lab) -> None:
     assert 0 == own.dkconf("apply", "--yes").status
 
     left = own.run(
-        "sh", "-c", "find /run/dkconf -mindepth 1 -maxdepth 1 -type d; pgrep -fa '[/]run/dkconf/canary' || true"
+        "sh",
+        "-c",
+        "find /run/dkconf-manager -mindepth 1 -maxdepth 1 -type d; pgrep -fa '[/]run/dkconf-manager/canary' || true",
     )
     assert "" == left.out, left
     assert "" == own.run("find", "/var/spool/mqueue", "-name", "qf*").out
@@ -90,3 +92,16 @@ def test_a_filter_is_not_stopped_under_a_conversation(own: Lab) -> None:
         talk.write(b"QUIT\r\n")
         talk.flush()
         talk.read()
+
+
+def test_a_unix_socket(lab: Lab) -> None:
+    """The same over /run/dkconf/filter.sock: its directory is the filter's, and sendmail finds it safe."""
+    require("named")
+    filters = inventory.own_filter().replace(f"inet:{inventory.OWN_PORT}@127.0.0.1", "local:/run/dkconf/filter.sock")
+    inventory.write(lab, filters, [inventory.OWN], services=inventory.OWN_SERVICE, domain=BOTH)
+    NameServer(lab).publish({}, inventory.own_key(lab))
+
+    applied = lab.dkconf("apply", "--yes")
+
+    assert 0 == applied.status, applied
+    assert (1, 1) == signatures(lab, "over a Unix socket")
