@@ -154,8 +154,10 @@ class RelaxedBody:
         places = _sampled(data, b"  ")
         if places > _INDENTED_LINES and _sampled(data, b"\r\n  ") > _INDENTED_LINES:
             # Indented lines, as in HTML: one cut for each line, not one for every two blanks.
-            first, *lines = data.split(b"\r\n ")
-            data = b"\r\n ".join([first, *map(bytes.lstrip, lines, repeat(b" "))])
+            lines = data.split(b"\r\n ")
+            stripped = [*map(bytes.lstrip, lines, repeat(b" "))]
+            stripped[0] = lines[0]  # its beginning is no indent, or one that is cut below
+            data = b"\r\n ".join(stripped)
             places = _sampled(data, b"  ")
         if places > _DENSE_PLACES:
             return _squeezed(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 
 from dkconf.crypto.keys import PrivateKey
@@ -67,3 +68,18 @@ def verify_fields(
             hasher.update(body)
         verdicts.append(job.finish(answers.get(job.query_name or b"", ABSENT), hasher))
     return verdicts
+
+
+def rsa_public(modulus: int, exponent: int) -> bytes:
+    """Return the base64 of a bare RSAPublicKey (RFC 8017 appendix A.1.1)."""
+
+    def der(tag: int, content: bytes) -> bytes:
+        if len(content) < 128:
+            return bytes([tag, len(content)]) + content
+        size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+        return bytes([tag, 0x80 | len(size)]) + size + content
+
+    def integer(value: int) -> bytes:
+        return der(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+    return base64.b64encode(der(0x30, integer(modulus) + integer(exponent)))

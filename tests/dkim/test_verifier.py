@@ -20,6 +20,7 @@ from tests.dkim.helpers import (
     OTHER_KEY,
     RECORD,
     found,
+    rsa_public,
     sign,
     verify,
     verify_fields,
@@ -195,21 +196,6 @@ def test_short_keys() -> None:
             verdict.condition,
             verdict.reason,
         )
-
-
-def rsa_public(modulus: int, exponent: int) -> bytes:
-    """Return the base64 of a bare RSAPublicKey (RFC 8017 appendix A.1.1)."""
-
-    def der(tag: int, content: bytes) -> bytes:
-        if len(content) < 128:
-            return bytes([tag, len(content)]) + content
-        size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
-        return bytes([tag, 0x80 | len(size)]) + size + content
-
-    def integer(value: int) -> bytes:
-        return der(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-    return base64.b64encode(der(0x30, integer(modulus) + integer(exponent)))
 
 
 def test_a_bare_rsa_public_key_serves() -> None:

@@ -11,6 +11,7 @@ from dkconf.domainkeys import keyrecord, signer, verifier
 from dkconf.mail.header import HeaderField, parse_message
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.mail.verdict import Verdict
+from tests.dkim.helpers import rsa_public
 from tests.domainkeys.helpers import KEY, NAME, OTHER_KEY, RECORD, found, sign, verify, verify_fields
 from tests.signing import MESSAGES
 
@@ -244,6 +245,17 @@ def test_two_hundred_signatures() -> None:
     for job in jobs:
         job.update(body)
     assert "policy" == jobs[-1].finish(None).result
+
+
+@pytest.mark.parametrize(
+    ("modulus_bits", "exponent", "reason"),
+    [(16384, 65537, "key too long: 16384 bits"), (2048, 2**1023 + 1, "key too long: exponent of 1024 bits")],
+)
+def test_keys_that_cost_too_much(modulus_bits: int, exponent: int, reason: str) -> None:
+    """A modulus of 16384 bits and an exponent of 1024 are not calculated with."""
+    verdict = only(verify(SIGNED, {NAME: found(b"p=" + rsa_public((1 << modulus_bits) - 1, exponent))}))
+
+    assert ("policy", "bad", reason) == (verdict.result, verdict.condition, verdict.reason)
 
 
 def test_signatures_share_the_pass_over_the_body() -> None:
