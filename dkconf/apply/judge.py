@@ -12,6 +12,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,10 +79,14 @@ def judge(
         host = qualified_name() or host_name()
         senders = _domains(desired, domains, host)
         sockets = {t.name: t.socket for t in running}
-        found.before = _canaries(desired.paths.sendmail, live_cf, live, directory, "live", {}, senders[:1], host)
-        found.after = _canaries(
-            desired.paths.sendmail, staged.cf, staged.model, directory, "candidate", sockets, senders, host
-        )
+        program = desired.paths.sendmail
+        # Side by side: each waits for greet_pause, and neither knows of the other.
+        with ThreadPoolExecutor(2) as pool:
+            before = pool.submit(_canaries, program, live_cf, live, directory, "live", {}, senders[:1], host)
+            after = pool.submit(
+                _canaries, program, staged.cf, staged.model, directory, "candidate", sockets, senders, host
+            )
+            found.before, found.after = before.result(), after.result()
         failed = next((one for one in found.after if not one.accepted), None)
         if failed is not None:
             found.culprits = _culprits(desired.paths.sendmail, staged, directory, sockets, failed, host)

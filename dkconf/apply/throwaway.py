@@ -7,6 +7,7 @@ it does not exist yet), logging and the metrics port are others.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import signal
@@ -138,14 +139,25 @@ def _dkconf_filter(
     if settings is None:
         raise ThrowawayFailed(f"filter {one.name}: it has no settings file")
     text = settings.content.decode("utf-8")
-    user = str(tomllib.loads(text).get("user", ""))
+    settings_there = tomllib.loads(text)
+    user, group = str(settings_there.get("user", "")), str(settings_there.get("socket_group", ""))
     changes: dict[str, str | int] = {
-        "socket": socket, "socket_group": "", "pid_file": "", "metrics": "", "log": "stderr", "workers": 1,
+        "socket": socket, "pid_file": "", "metrics": "", "log": "stderr", "workers": 1,
     }  # fmt: skip
+    if group and not _group_exists(group):
+        changes["socket_group"] = ""
     if user and not user_exists(user.partition(":")[0]):
         changes["user"] = "nobody"  # its own user is made when this plan is carried out
     Path(staged[settings.path]).write_text(override(text, changes), "utf-8")
     return [sys.executable, "-P", "-c", _ENTRY, "--config", staged[settings.path], "-f"]
+
+
+def _group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def override(text: str, values: Mapping[str, str | int]) -> str:
