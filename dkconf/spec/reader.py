@@ -4,9 +4,9 @@ One reader function is made per type, once: a dataclass becomes a table of its f
 Literal a choice. So the model is written once, and `json_schema.py` walks the same types. Every problem becomes
 a finding at the node's place; the value read is then of no use, and `load` raises in the end.
 
-Why not pydantic: its import alone is 8 times `python -c pass`, it knows no line and column, and it would
-need the document as plain data first, which is most of the time that this reader takes (measured:
-docs/architecture.md).
+Why not pydantic: importing it and making its adapter of these classes takes 0.13 s, ten times `python -c pass`, and a
+check of the example may take twenty times that as a whole. It knows no line and column and no `defaults:`. With 10,000
+domains it would be faster, by 0.15 s of 1.6.
 
 `defaults:` are merged here, node by node: what an entry leaves out is read from the defaults' node, and an
 error in it is told at the defaults' place. Mappings merge key by key, all the way down; lists and single
