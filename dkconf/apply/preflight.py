@@ -16,11 +16,11 @@ TIMEOUT_SECONDS = 90
 
 def preflight(paths: HostPaths) -> list[str]:
     """Return one sentence per thing that is missing, each with what to do; [] = go on."""
-    found = [words for check in _CHECKS if (words := check(paths))]
-    # The last one starts sendmail, which takes a minute on a host without a qualified name: told instead.
-    if not found:
-        found += [words for check in (_milter,) if (words := check(paths))]
-    return found
+    found = {check: words for check in _CHECKS if (words := check(paths))}
+    # This one starts sendmail, which sleeps for a minute on a host without a qualified name.
+    if _sendmail not in found and _name not in found and (words := _milter(paths)):
+        found[_milter] = words
+    return list(found.values())
 
 
 def _right(paths: HostPaths) -> str:
