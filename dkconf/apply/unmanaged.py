@@ -85,6 +85,8 @@ def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outco
     found = safety.without(judged.refusals, session.ctx.accept_risk)
     if found:
         raise Refused(found)
+    for note in judged.notes:
+        session.ctx.say("dim", note)
     stamp = now_ns()
     targets = (
         _target(paths.sendmail_mc, source, new, stamp),

@@ -55,6 +55,26 @@ hosts:
 """
 
 
+OWN_INVENTORY = """version: 1
+domains:
+  example.com:
+    selectors: {s1: {}}
+    sign: [dkim]
+filters:
+  own:
+    program: dkconf-filter
+    socket: inet:8894@127.0.0.1
+hosts:
+  mx1.example.test:
+    platform: debian
+    service_manager: systemd
+    filters: [own]
+    domains: [example.com]
+    paths: {key_dir: /etc/keys, filter_config: /etc/dkconf-settings}
+"""
+KEY_PATH = "/etc/keys/example.com/s1.private"
+
+
 class Crash(BaseException):
     """Stands for `kill -9`: no handler of the program may see it."""
 
@@ -238,6 +258,22 @@ def make_host(folder: Path) -> Host:
     inventory = folder / "inventory.yaml"
     inventory.write_text(INVENTORY)
     return Host(system, machine, FakeClock(), inventory)
+
+
+def make_own_host(folder: Path) -> Host:
+    """Return a host whose inventory has a dkconf-filter under systemd: a user, a unit, settings and a key."""
+    host = make_host(folder)
+    host.inventory.write_text(OWN_INVENTORY)
+    host.system.put(KEY_PATH, b"a private key", 0o600)
+    host.system.put("/etc/systemd/system/.keep", b"")
+    host.machine.up.clear()
+    return host
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Host:
+    """A host before dkconf, with a dkconf-filter to come."""
+    return make_own_host(tmp_path)
 
 
 @pytest.fixture

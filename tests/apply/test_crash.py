@@ -14,7 +14,7 @@ from dkconf.apply.steps import Hook
 from dkconf.errors import DkconfError, NotReverted, Reverted, Status
 from dkconf.plan.actual import FileState
 from dkconf.sendmail import mc
-from tests.apply.conftest import CF_PATH, FRAGMENT, MC_PATH, STATE, Crash, Host, build_cf, make_host
+from tests.apply.conftest import CF_PATH, FRAGMENT, MC_PATH, STATE, Crash, Host, build_cf, make_host, make_own_host
 
 Act = Callable[[Host], object]
 
@@ -34,6 +34,11 @@ ACTS: dict[str, tuple[Act, Act]] = {
     ),
     "release": (lambda h: operations.apply_plan(h.ctx()), lambda h: operations.release(h.ctx())),
     "unconfirmed": (lambda h: None, lambda h: operations.apply_plan(h.ctx(), confirm_timeout=600)),
+    "own filter": (lambda h: None, lambda h: operations.apply_plan(h.ctx())),
+    "own filter leaves": (
+        lambda h: operations.apply_plan(h.ctx()),
+        lambda h: (h.edit("filters: [own]", "filters: []"), operations.apply_plan(h.ctx())),
+    ),
 }
 """Name -> what went before, and what dies."""
 
@@ -52,7 +57,7 @@ def contents(tree: Tree) -> dict[str, tuple[bytes, int, str, str]]:
 def prepared(folder: Path, act: str) -> Host:
     """Return a host on which everything before `act` is done, with owners that are not root's."""
     folder.mkdir(parents=True)
-    host = make_host(folder)
+    host = (make_own_host if act.startswith("own") else make_host)(folder)
     host.system.put(CF_PATH, host.system.files[CF_PATH].content, 0o640, "smmta", "smmsp")
     host.machine.up.discard("signer")
     ACTS[act][0](host)
