@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.conftest import require
 from tests.lab import Lab, build_message, inventory
+from tests.lab.lab import BIN
 from tests.lab.nameserver import NameServer
 
 pytestmark = pytest.mark.live
@@ -105,3 +108,23 @@ def test_a_unix_socket(lab: Lab) -> None:
 
     assert 0 == applied.status, applied
     assert (1, 1) == signatures(lab, "over a Unix socket")
+
+
+def test_dk_filters_command_line(lab: Lab) -> None:
+    """A dk-filter, of which dkconf-filter is the drop-in here: tried, and started, by its own options."""
+    require("named")
+    filters = (
+        "dk-filter:\n  program: dk-filter\n  socket: local:/run/dk-filter/dk.sock\n  on_failure: tempfail\n"
+        "  timeouts: {connect: 20s, send: 20s, read: 20s, end_of_message: 60s}\n  user: root\n"
+    )
+    key = f"/etc/dkconf-filter/keys/{inventory.DOMAIN}/{inventory.SELECTOR}.private"
+    options = f"-b sv -c nofws -H -l -d {inventory.DOMAIN} -S {inventory.SELECTOR} -s {key} -u root"
+    argv = [f"{BIN}/dkconf-filter", *options.split(), "-p", "local:/run/dk-filter/dk.sock", "-P", "/run/dk-filter.pid"]
+    inventory.write(lab, filters, ["dk-filter"], domain="sign: [domainkeys]",
+                    services=f"dk-filter: {{argv: {json.dumps(argv)}, pid_file: /run/dk-filter.pid}}")  # fmt: skip
+    NameServer(lab).publish({}, inventory.own_key(lab))
+
+    applied = lab.dkconf("apply", "--yes")
+
+    assert 0 == applied.status, applied
+    assert (0, 1) == signatures(lab, "signed")
