@@ -146,7 +146,7 @@ def main() -> int:
                 demo = Demo(lab)
                 version = lab.run("sh", "-c", "sendmail -C /etc/mail/sendmail.cf -bt -d0.1 < /dev/null").out
                 number = version.partition("Version ")[2].split("\n")[0]
-                demo.say(f"A mail host of its own, mx1.example.test, with sendmail {number}; nothing outside is touched.")
+                demo.say(f"A mail host of its own, mx1.example.test, sendmail {number}; nothing outside is touched.")
                 lab.start_sendmail()
                 story(demo)
         except LabError as error:
