@@ -145,6 +145,11 @@ class Endpoint:
             if since < late:
                 self._close(client)
 
+    def let_go(self) -> None:
+        """In a forked process: close the clients' descriptors; they stay open where they are served."""
+        for client in self._clients:
+            client.close()
+
     def close(self) -> None:
         """Close everything but the listener."""
         self._selector.unregister(self._listener)

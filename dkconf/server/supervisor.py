@@ -26,7 +26,6 @@ from dkconf.server.shared import NOBODY, Shared
 
 HUNG_SECONDS: Final = 60.0
 """A worker that gave no sign of life for so long is killed; the longest honest work is milliseconds."""
-START_SECONDS: Final = 30.0
 _TICK_SECONDS: Final = 1.0
 
 
@@ -213,6 +212,8 @@ class Supervisor:
                     sock.close()
             if self._metrics_listener is not None:
                 self._metrics_listener.sock.close()
+            if self._endpoint is not None:
+                self._endpoint.let_go()
             self._selector.close()
             self._log.close()
             arguments: dict[str, Any] = {
