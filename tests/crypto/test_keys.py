@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from dkconf.crypto import keys
 from dkconf.crypto.keys import KeyProblem, PrivateKey, PublicKey, PublicKeyCache, generate
@@ -183,3 +183,20 @@ def test_cache() -> None:
         cache.get("rsa", b"x")
     assert 1 == len(cache._keys)
     assert isinstance(keys.public_keys, PublicKeyCache)
+
+
+def test_halves_that_do_not_belong_together() -> None:
+    """A damaged RSA key is found when it is loaded, by a signature that does not verify; its numbers are
+    not shown."""
+    numbers = serialization.load_pem_private_key(KEY_PEM, None).private_numbers()  # type: ignore[union-attr]
+    damaged = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1 + 2, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    pem = damaged.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+    with pytest.raises(KeyProblem, match="cannot be decoded") as caught:
+        PrivateKey.load_pem(pem)
+
+    assert all(word not in str(caught.value) for word in secret_words(pem))
