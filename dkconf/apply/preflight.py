@@ -29,6 +29,16 @@ def _right(paths: HostPaths) -> str:
     return ""
 
 
+def _writable(paths: HostPaths) -> str:
+    """Root may write everywhere but on a file system that is mounted read-only."""
+    if os.geteuid() != 0:
+        return ""
+    files = (paths.sendmail_mc, paths.sendmail_cf, paths.fragment, f"{paths.state_dir}/x")
+    directories = dict.fromkeys(os.path.dirname(path) for path in files)
+    found = [d for d in directories if os.path.isdir(d) and not os.access(d, os.W_OK)]
+    return f"{' and '.join(found)}: read-only file system; mount it so that it can be written" if found else ""
+
+
 def _m4(paths: HostPaths) -> str:
     return "" if os.access(paths.m4, os.X_OK) else f"{paths.m4}: not found; install the package m4"
 
@@ -102,4 +112,4 @@ def compiled_with(sendmail: str) -> set[str]:
     return set(rest.partition("=====")[0].split())
 
 
-_CHECKS: tuple[Callable[[HostPaths], str], ...] = (_right, _m4, _sendmail, _sources, _library, _name)
+_CHECKS: tuple[Callable[[HostPaths], str], ...] = (_right, _writable, _m4, _sendmail, _sources, _library, _name)

@@ -236,8 +236,10 @@ class RealSystem:
 
     def clean(self, path: str) -> None:
         directory, name = os.path.split(self._real(path))
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(os.path.join(directory, f".{name}{TEMPORARY}"))
+        temporary = os.path.join(directory, f".{name}{TEMPORARY}")
+        # Looked for first: on a read-only file system even a name that is not there cannot be unlinked.
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
 
     @contextmanager
     def lock(self, path: str, holder: dict[str, Any]) -> Iterator[None]:
