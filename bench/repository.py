@@ -2,8 +2,8 @@
 
     python bench/repository.py
 
-Time as a ratio to what ruamel.yaml's C loader alone needs for the same file, pair by pair in one run; memory as the peak
-of the process against the loader's. Status 1 where a target is missed.
+Time as a ratio to what ruamel.yaml's C loader alone needs for the same file, pair by pair in one run;
+memory as the peak of the process against the loader's. Status 1 where a target is missed.
 """
 
 from __future__ import annotations

@@ -107,6 +107,8 @@ class Source:
         """Note a finding at the place of a node or mark (None: the whole file)."""
         mark = getattr(place, "mark", place)
         line, column = (mark.line, mark.column) if mark is not None else (-1, -1)
+        if line >= len(self.lines):  # libyaml's mark of the end, where the last line has no line end
+            line, column = len(self.lines) - 1, len(self.lines[-1])
         self.findings.append(
             Finding(
                 rule, severity or RULES[rule].severity, dotted(where), self.file, line + 1, column + 1,
@@ -155,6 +157,7 @@ def decode(file: str, octets: bytes) -> Source:
     try:
         source.text = octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        source.text = octets.decode("utf-8-sig", "replace")  # for the excerpt only
         before = octets[: error.start].decode("utf-8-sig")
         place = Place.at(before, len(before))
         source.add(

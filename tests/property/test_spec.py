@@ -39,7 +39,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_is_answered(text):
     """Nothing but an inventory or `InventoryInvalid` comes out, and each finding's place is in the file."""
     try:
@@ -49,12 +49,12 @@ def test_any_text_is_answered(text):
         assert any(f.severity == "error" for f in findings)
     lines = text.split("\n")
     for finding in findings:
-        assert 0 <= finding.line <= len(lines) + 1
+        assert 0 <= finding.line <= len(lines)
         assert str(finding).isprintable()
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_damaged_example_is_answered(data):
     """A line taken out, doubled, moved or overwritten anywhere in a real inventory."""
     lines = EXAMPLE.split("\n")
@@ -74,7 +74,8 @@ def test_a_damaged_example_is_answered(data):
         findings = spec.load_octets("\n".join(lines).encode(), "i.yaml").findings
     except spec.InventoryInvalid as invalid:
         findings = invalid.findings
-    assert all(str(f).isprintable() and f.line <= len(lines) for f in findings)
+    count = "\n".join(lines).count("\n") + 1
+    assert all(str(f).isprintable() and f.line <= count for f in findings)
 
 
 KINDS_OF_TEXT = [(f"{cls.__name__}.{name}", kind) for (cls, name), kind in {**KINDS, **KEYS}.items()]
@@ -82,7 +83,7 @@ KINDS_OF_TEXT = [(f"{cls.__name__}.{name}", kind) for (cls, name), kind in {**KI
 
 @pytest.mark.parametrize("kind", [k for _, k in KINDS_OF_TEXT], ids=[n for n, _ in KINDS_OF_TEXT])
 @given(HOSTILE | WORDS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_no_kind_takes_what_ends_a_line_or_a_quote(kind, text):
     """Whatever a kind takes has no control characters; only arguments of a command may hold quotes."""
     try:
@@ -181,7 +182,7 @@ DISABLED = st.sampled_from(
 
 
 @given(HOST_LINES, FILTERS, DISABLED, st.booleans(), st.sampled_from(["a", "b"]), st.sampled_from(["\n", "\r\n"]))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_switching_a_filter_off_and_on_leaves_the_rest_alone(lines, filters, disabled, early, name, line_end):
     """Off: nothing else differs. On again: the same inventory, and every comment is still there."""
     body = (

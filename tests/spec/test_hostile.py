@@ -111,3 +111,10 @@ def test_c_parser_is_in_use(monkeypatch):
     monkeypatch.setitem(sys.modules, "_ruamel_yaml", None)
     with pytest.raises(ImportError, match=r"ruamel\.yaml\.clib"):
         spec.load_octets(b"version: 1\n", "i.yaml")
+
+
+def test_a_fault_at_the_end_is_in_the_last_line():
+    """libyaml's mark of the end lies behind a last line without its line end; the finding does not."""
+    finding = only(b'version: 1\nx: "y\nz')
+
+    assert (3, 2) == (finding.line, finding.column)
