@@ -28,12 +28,17 @@ from dkconf.errors import Status
 if TYPE_CHECKING:
     from dkconf.apply.context import Context, Outcome
 
+    IntParamType = click.ParamType[int, Any]
+else:
+    # click before 8.5 knows no type arguments.
+    IntParamType = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 Line = tuple[str, str]
 
 
-class Duration(click.ParamType):
+class Duration(IntParamType):
     """Whole seconds, or 90s, 10m, 2h, 1d; the value is seconds."""
 
     name = "duration"
