@@ -11,6 +11,7 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+from dkconf.errors import DkconfError
 from dkconf.plan.redact import redact
 
 from .rendered import diff, read
@@ -28,9 +29,14 @@ def compare(old: Path, new: Path) -> str:
     Args:
         old: A rendering; a folder that is not there counts as empty.
         new: A rendering.
+
+    Raises:
+        DkconfError: `new` is not a folder.
     """
+    if not new.is_dir():
+        raise DkconfError(f"{new}: is not a folder; write it with `dkconf render --output {new}`")
     before = read(old) if old.is_dir() else {}
-    after = read(new) if new.is_dir() else {}
+    after = read(new)
     changed = sorted(
         p for p in {*before, *after} if before.get(p) != after.get(p) and p.rpartition("/")[2] != LIST_NAME
     )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dkconf.errors import DkconfError
 from dkconf.repo.markdown import MAX_CHARACTERS, compare, escaped
 from dkconf.repo.rendered import differences, read
 
@@ -47,6 +48,12 @@ def test_each_file_has_a_row_and_a_fold(tmp_path):
 def test_a_base_without_a_rendering_is_empty(tmp_path):
     """The first merge request has nothing to compare with: all is new."""
     assert "| new |" in compare(tmp_path / "no", tree(tmp_path / "new", {"mx1/etc/a": b"1\n"}))
+
+
+def test_a_rendering_that_is_not_there_is_an_error(tmp_path):
+    """A mistyped folder is not a plan in which nothing changes."""
+    with pytest.raises(DkconfError, match="is not a folder"):
+        compare(tree(tmp_path / "old", {}), tmp_path / "nwe")
 
 
 def test_it_stays_below_githubs_limit(tmp_path):
