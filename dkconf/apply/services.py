@@ -1,7 +1,7 @@
 """Starting and stopping filters: systemd, System V scripts, FreeBSD's rc.d, or directly by their argv.
 
-One table of commands per service manager. Those of rc.d and of `useradd`'s counterpart `pw` are by
-construction from their manuals; the others have been run.
+One table of commands per service manager. `direct` and the System V scripts have been run; the commands of systemd,
+`update-rc.d`, rc.d and `pw` are by construction from their manuals.
 """
 
 from __future__ import annotations
