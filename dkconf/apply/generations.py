@@ -146,13 +146,13 @@ class Generations:
                     f"{path}: holds a private key, and generations never do; keep keys in the key directory"
                 )
         # Made before anything else, so that a number is not used again after a failure.
-        self._folder(self.directory)
+        self._system.make_private(self.directory)
         self._write(self._counter, str(manifest.number).encode())
         top = self._path(manifest.number) + NEW
         for path in sorted(contents):
-            self._folders(f"{top}/files{path}".rpartition("/")[0])
+            self._system.make_private(f"{top}/files{path}".rpartition("/")[0])
             self._write(f"{top}/files{path}", contents[path])
-        self._folders(top)
+        self._system.make_private(top)
         slim = replace(
             manifest,
             desired=replace(manifest.desired, files=tuple(replace(f, content=b"") for f in manifest.desired.files)),
@@ -177,7 +177,7 @@ class Generations:
         for top in (self._path(number), self._path(number) + NEW):
             if self._system.is_directory(top):
                 self._system.remove(f"{top}/manifest.json")
-                self._remove_tree(top)
+                self._system.remove_tree(top)
 
     def prune(self) -> tuple[int, ...]:
         """Remove what is older than the last `KEPT`; return the numbers. Pinned and current ones stay.
@@ -197,7 +197,7 @@ class Generations:
         """Remove generations that a run which died had stored and not put in force."""
         for name in self._system.listdir(self.directory):
             if name.endswith(NEW):
-                self._remove_tree(f"{self.directory}/{name}")
+                self._system.remove_tree(f"{self.directory}/{name}")
 
     def key_paths(self) -> frozenset[str]:
         """Return the paths of all private keys that a kept generation names; they must never be deleted."""
@@ -208,25 +208,3 @@ class Generations:
 
     def _write(self, path: str, content: bytes) -> None:
         self._system.write(path, FileState(content, 0o600, "root", "root"))
-
-    def _folder(self, path: str) -> None:
-        if not self._system.is_directory(path):
-            self._system.mkdir(path, 0o700, "root", "root")
-
-    def _folders(self, path: str) -> None:
-        """Make `path` and what is missing above it, below the state directory."""
-        missing = []
-        while path != self.state_dir and not self._system.is_directory(path):
-            missing.append(path)
-            path = path.rpartition("/")[0]
-        for folder in reversed(missing):
-            self._folder(folder)
-
-    def _remove_tree(self, path: str) -> None:
-        for name in self._system.listdir(path):
-            below = f"{path}/{name}"
-            if self._system.is_directory(below):
-                self._remove_tree(below)
-            else:
-                self._system.remove(below)
-        self._system.rmdir(path)

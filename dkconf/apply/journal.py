@@ -135,9 +135,7 @@ class JournalStore:
 
     def begin(self, journal: Journal, contents: Mapping[str, bytes]) -> None:
         """Put the journal on disk; `contents` holds the octets from before by copy name."""
-        for folder in (self.directory, f"{self.directory}/pre"):
-            if not self._system.is_directory(folder):
-                self._system.mkdir(folder, 0o700, "root", "root")
+        self._system.make_private(f"{self.directory}/pre")
         for name, content in contents.items():
             self._system.write(f"{self.directory}/pre/{name}", FileState(content, 0o600, "root", "root"))
         self.write(journal)
@@ -168,12 +166,7 @@ class JournalStore:
         for name in self._system.listdir(self.state_dir):
             if name.endswith(TEMPORARY):
                 self._system.remove(f"{self.state_dir}/{name}")
-        pre = f"{self.directory}/pre"
-        for name in self._system.listdir(pre):
-            self._system.remove(f"{pre}/{name}")
-        for folder in (pre, self.directory):
-            if self._system.is_directory(folder):
-                self._system.rmdir(folder)
+        self._system.remove_tree(self.directory)
 
     def outstanding(self) -> Outstanding | None:
         """Return what is still to be stopped and cleared away, None if nothing is."""

@@ -105,6 +105,22 @@ class MemorySystem:
             if not self.listdir(path):
                 self.directories.discard(path)
 
+    def make_private(self, path: str) -> None:
+        if path in self.directories:
+            return
+        with self.step(f"mkdir:{path}"):
+            while path not in self.directories:
+                self.directories.add(path)
+                path = os.path.dirname(path)
+
+    def remove_tree(self, path: str) -> None:
+        if path not in self.directories:
+            return
+        with self.step(f"remove-tree:{path}"):
+            inside = f"{path}/"
+            self.files = {p: s for p, s in self.files.items() if not p.startswith(inside)}
+            self.directories = {d for d in self.directories if d != path and not d.startswith(inside)}
+
     def symlink(self, path: str, target: str) -> None:
         with self.step(f"symlink:{path}"):
             self._need_parent(path)

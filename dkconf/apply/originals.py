@@ -56,8 +56,7 @@ class Originals:
         for path, state in new.items():
             if state is not None and has_private_key(state.content):
                 raise DkconfError(f"{path}: holds a private key; move it to the key directory first")
-        if not self._system.is_directory(self.directory):
-            self._system.mkdir(self.directory, 0o700, "root", "root")
+        self._system.make_private(self.directory)
         for path, state in sorted(new.items()):
             if state is None:
                 known[path] = Original(False)
@@ -79,11 +78,7 @@ class Originals:
 
     def forget(self) -> None:
         """Remove all: after `release` the host's files are its own again."""
-        self._system.remove(self._index)
-        for name in self._system.listdir(self.directory):
-            self._system.remove(f"{self.directory}/{name}")
-        if self._system.is_directory(self.directory):
-            self._system.rmdir(self.directory)
+        self._system.remove_tree(self.directory)
 
     def _put(self, path: str, content: bytes) -> None:
         self._system.write(path, FileState(content, 0o600, "root", "root"))

@@ -97,8 +97,7 @@ def _same_attributes(a: FileState, b: FileState) -> bool:
 def _keep_edit(engine: Engine, path: str, now: FileState) -> None:
     """Somebody edited the file while it was on its way: keep the edit aside, and say so."""
     folder = f"{engine.state_dir}/edited"
-    if not engine.system.is_directory(folder):
-        engine.system.mkdir(folder, 0o700, "root", "root")
+    engine.system.make_private(folder)
     name = f"{folder}/{path.strip('/').replace('/', '_')}"
     engine.system.write(name, FileState(now.content, 0o600, "root", "root"))
     engine.say("warn", f"{path}: was edited meanwhile; the edit is kept in {name}")

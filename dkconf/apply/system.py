@@ -18,6 +18,7 @@ import grp
 import json
 import os
 import pwd
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -86,6 +87,12 @@ class System(Protocol):
 
     def rmdir(self, path: str) -> None:
         """Remove one directory if it is there and empty."""
+
+    def make_private(self, path: str) -> None:
+        """Make a directory for root alone, and what is missing above it: for dkconf's own state."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory of dkconf's own state with all that is in it; nothing happens if there is none."""
 
     def symlink(self, path: str, target: str) -> None:
         """Point `path` at `target`, atomically."""
@@ -224,6 +231,33 @@ class RealSystem:
     def rmdir(self, path: str) -> None:
         with self.step(f"rmdir:{path}"), suppress(OSError):
             os.rmdir(self._real(path))
+
+    def make_private(self, path: str) -> None:
+        if self.is_directory(path):
+            return
+        with self.step(f"mkdir:{path}"):
+            parents = [path]
+            while not self.is_directory(parents[-1]):
+                parents.append(os.path.dirname(parents[-1]))
+            before = os.umask(0o077)
+            try:
+                os.makedirs(self._real(path), 0o700)
+                for parent in parents[1:]:
+                    _sync(self._real(parent))
+            except OSError as exc:
+                raise SystemProblem(f"{self._real(path)}: {said(exc)}") from exc
+            finally:
+                os.umask(before)
+
+    def remove_tree(self, path: str) -> None:
+        if not self.is_directory(path):
+            return
+        with self.step(f"remove-tree:{path}"):
+            try:
+                shutil.rmtree(self._real(path))
+                _sync(self._real(os.path.dirname(path)))
+            except OSError as exc:
+                raise SystemProblem(f"{self._real(path)}: {said(exc)}") from exc
 
     def symlink(self, path: str, target: str) -> None:
         with self.step(f"symlink:{path}"), self._parent(path) as (folder, name):
@@ -409,6 +443,15 @@ def said(exc: OSError) -> str:
 def now_ns() -> int:
     """Return the time for a file that is to look just written."""
     return time.time_ns()
+
+
+def _sync(directory: str) -> None:
+    """Have the names in a directory on disk."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write_all(handle: int, content: bytes) -> None:

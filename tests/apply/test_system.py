@@ -233,3 +233,19 @@ def test_killed_by_environment(tmp_path: Path) -> None:
 
     assert -9 == done.returncode
     assert ["a"] == sorted(os.listdir(tmp_path))
+
+
+def test_private_directories_and_their_end(system: RealSystem, tmp_path: Path) -> None:
+    """dkconf's own state is for its user alone, whatever the umask; directories that were there keep their mode."""
+    before = os.umask(0)
+    try:
+        system.make_private("/etc/state/a/b")
+    finally:
+        os.umask(before)
+
+    assert [0o700] * 3 == [(tmp_path / "etc" / p).stat().st_mode & 0o777 for p in ("state", "state/a", "state/a/b")]
+    assert 0o755 == (tmp_path / "etc").stat().st_mode & 0o777
+    system.write("/etc/state/a/b/c", state(b"x"))
+    system.remove_tree("/etc/state")
+    system.remove_tree("/etc/state")
+    assert [] == os.listdir(tmp_path / "etc")
