@@ -57,6 +57,10 @@ def compare(
     dangers(checker, before, new.inventory)
     _keys(checker, before, repository, commit, path)
     more = history.check(checker, before, new.inventory, repository, commit, path)
+    if not repository.merge_base(repository.commit(revision)):
+        more.append(
+            Skipped("branch point", f"the clone does not reach back to it: compared with {revision} as it is now")
+        )
     mine = tuple(checker.source.findings[start:])
     kept, silenced = ignores.apply(mine, checker.source, {"history"})
     return replace(
@@ -79,8 +83,11 @@ def _at(repository: git.Repository | None, path: Path, revision: str) -> tuple[t
         return None, f"this clone has no commit {revision}{hint}"
     # A branch is judged by what it changes, not by what has happened beside it since.
     commit = repository.merge_base(commit) or commit
-    octets = repository.blob(commit, relative(repository, path))
+    name = relative(repository, path)
+    octets = repository.blob(commit, name)
     if octets is None:
+        if name in repository.blobs(commit, name):
+            return None, f"this clone lacks the contents of {revision}, fetch them"
         return (Inventory({}, {}, {}), commit), ""
     try:
         return (spec.load_octets(octets, f"{revision}:{path.name}").inventory, commit), ""

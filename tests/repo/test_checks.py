@@ -236,6 +236,29 @@ def test_a_branch_is_judged_by_what_it_changes_itself(repository):
     assert () == checks.check(repository.inventory, against="main").changes
 
 
+def test_without_the_branch_point_it_says_what_it_compared_with(repository, tmp_path):
+    """Two shallow tips have no commit in common: REV itself is compared with, and that is said."""
+    repository.git("switch", "--quiet", "-c", "branch")
+    repository.change("tempfail", "reject")
+    repository.commit()
+    clone = ConfigRepository(tmp_path / "clone")
+    repository.git("clone", "--quiet", "--depth=1", "--no-single-branch", f"file://{repository.top}", str(clone.top))
+    report = checks.check(clone.inventory, against="origin/main")
+
+    assert ["on_failure: tempfail -> reject"] == [c.text for c in report.changes]
+    assert "branch point" in {s.name for s in report.skipped}
+
+
+def test_an_inventory_that_was_not_there_is_all_new(repository):
+    """The first commit of an inventory is no fault."""
+    repository.git("mv", "inventory.yaml", "old.yaml")
+    repository.commit()
+    repository.git("mv", "old.yaml", "inventory.yaml")
+    report = checks.check(repository.inventory, against="HEAD")
+
+    assert {"is new", "selector s1: new, active", "selector s2: new, percolating"} == {c.text for c in report.changes}
+
+
 def test_changes_are_told_in_words(repository):
     """Per host, filter and domain."""
     repository.change("[dk]", "[dk]\n    disabled_filters: [dk]")

@@ -99,6 +99,7 @@ def test_links_are_not_followed(tmp_path):
 
 
 @given(st.text(min_size=1, max_size=60))
+@settings(deadline=None)
 def test_no_name_means_anything_in_markdown(name):
     """Only letters, digits, blank, dot and minus stand for themselves."""
     assert re.fullmatch(r"([A-Za-z0-9 .-]|&#\d+;|�)*", escaped(name))
