@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from dkconf.apply.activate import Engine
 from dkconf.apply.clock import RealClock, utc
 from dkconf.apply.context import Context, Line
+from dkconf.apply.disk import RealSystem
 from dkconf.apply.git import Commit, commit_of
 from dkconf.apply.machine import FilesOnly, Machine
 from dkconf.apply.revert import recover
 from dkconf.apply.steps import hook_from_environment
-from dkconf.apply.system import ReadOnlySystem, RealSystem, System
+from dkconf.apply.system import ReadOnlySystem, System
 from dkconf.desired.state import DesiredState
 from dkconf.errors import DkconfError, UsageProblem, Waiting
 from dkconf.plan.actual import LastApplied

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from dkconf.apply.activate import Engine
 from dkconf.apply.context import Line
+from dkconf.apply.disk import RealSystem
 from dkconf.apply.journal import Outstanding
-from dkconf.apply.system import RealSystem
 from dkconf.errors import DkconfError
 
 

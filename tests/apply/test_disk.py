@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from dkconf.apply.disk import RealSystem
 from dkconf.apply.steps import hook_from_environment
-from dkconf.apply.system import ReadOnlySystem, RealSystem, SystemProblem
+from dkconf.apply.system import ReadOnlySystem, SystemProblem
 from dkconf.errors import Locked
 from dkconf.plan.actual import FileState
 
@@ -172,7 +173,7 @@ def test_a_second_run_is_locked_out(system: RealSystem, tmp_path: Path) -> None:
     holder = {"pid": 4711, "command": "dkconf apply", "user": "root (ann)", "since": "2026-01-01T00:00:00Z"}
     code = (
         "import sys\n"
-        "from dkconf.apply.system import RealSystem\n"
+        "from dkconf.apply.disk import RealSystem\n"
         f"with RealSystem({str(tmp_path)!r}).lock('/etc/lock', {holder!r}):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
@@ -222,7 +223,7 @@ def test_steps_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_killed_by_environment(tmp_path: Path) -> None:
     """DKCONF_CRASH_AT ends the process at that very point, as kill -9 does."""
     code = (
-        "from dkconf.apply.system import RealSystem; from dkconf.apply.steps import hook_from_environment\n"
+        "from dkconf.apply.disk import RealSystem; from dkconf.apply.steps import hook_from_environment\n"
         "from dkconf.plan.actual import FileState\n"
         f"s = RealSystem({str(tmp_path)!r}, hook_from_environment())\n"
         "s.write('/a', FileState(b'1', 0o600, '0', '0')); s.write('/b', FileState(b'2', 0o600, '0', '0'))\n"
