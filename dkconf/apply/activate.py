@@ -155,7 +155,9 @@ def _prepare(engine: Engine, work: Work) -> Journal:
         if work.manifest is not None:
             engine.generations.store(work.manifest, work.contents)
         if work.keep_originals:
-            engine.originals.keep(_found(engine, work))
+            # A directory is kept as PATH/: it goes with release, if it is empty then.
+            made: dict[str, FileState | None] = {f"{path}/": None for path in journal.directories}
+            engine.originals.keep({**_found(engine, work), **made})
         engine.journal.begin(journal, copies)
         if deadline is not None:
             with engine.system.step("arm"):

@@ -207,4 +207,4 @@ class Generations:
         return f"{self.directory}/{number:06d}"
 
     def _write(self, path: str, content: bytes) -> None:
-        self._system.write(path, FileState(content, 0o600, "root", "root"))
+        self._system.write(path, FileState(content, 0o600, "0", "0"))

@@ -137,7 +137,7 @@ class JournalStore:
         """Put the journal on disk; `contents` holds the octets from before by copy name."""
         self._system.make_private(f"{self.directory}/pre")
         for name, content in contents.items():
-            self._system.write(f"{self.directory}/pre/{name}", FileState(content, 0o600, "root", "root"))
+            self._system.write(f"{self.directory}/pre/{name}", FileState(content, 0o600, "0", "0"))
         self.write(journal)
 
     def write(self, journal: Journal) -> None:
@@ -184,7 +184,7 @@ class JournalStore:
             return
         if overrides:
             text = json.dumps(dict(overrides), sort_keys=True)
-            self._system.write(self._overrides, FileState(text.encode(), 0o600, "root", "root"))
+            self._system.write(self._overrides, FileState(text.encode(), 0o600, "0", "0"))
         else:
             self._system.remove(self._overrides)
 
@@ -198,7 +198,7 @@ class JournalStore:
 
     def _put(self, path: str, value: Journal | Outstanding) -> None:
         text = json.dumps(to_json(value), indent=1, sort_keys=True)
-        self._system.write(path, FileState(text.encode(), 0o600, "root", "root"))
+        self._system.write(path, FileState(text.encode(), 0o600, "0", "0"))
 
 
 def _load(kind: type[T], path: str, found: FileState) -> T:

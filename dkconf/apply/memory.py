@@ -22,7 +22,7 @@ class MemorySystem:
         self.files: dict[str, FileState] = {}
         self.directories: set[str] = {"/"}
         self.links: dict[str, str] = {}
-        self.users = set(users)
+        self.users = {"0", *users}
         self.tick = 1_000_000_000
         self._locked: dict[str, dict[str, Any]] = {}
         self.use(hook)

@@ -185,7 +185,7 @@ def _ledger(session: Session) -> list[str]:
 def _remember(session: Session, plan_id: str) -> None:
     ids = [*_ledger(session), plan_id][-1000:]
     path = f"{session.engine.state_dir}/plans.json"
-    session.system.write(path, FileState(json.dumps(ids).encode(), 0o600, "root", "root"))
+    session.system.write(path, FileState(json.dumps(ids).encode(), 0o600, "0", "0"))
 
 
 def confirm(ctx: Context) -> Outcome:

@@ -81,4 +81,4 @@ class Originals:
         self._system.remove_tree(self.directory)
 
     def _put(self, path: str, content: bytes) -> None:
-        self._system.write(path, FileState(content, 0o600, "root", "root"))
+        self._system.write(path, FileState(content, 0o600, "0", "0"))

@@ -15,6 +15,7 @@ from dkconf.apply.journal import Outstanding, ServiceStep
 from dkconf.apply.machine import Case, Judged
 from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, actor, ask, change, need_generation, refuse_while_waiting
+from dkconf.apply.settle import forget_originals
 from dkconf.apply.system import now_ns
 from dkconf.apply.work import UNIT_ROLES, Order
 from dkconf.desired.state import DesiredState, MilterFilter
@@ -50,7 +51,7 @@ def release(ctx: Context, *, drain_timeout: int = 600) -> Outcome:
         order = Order("release", desired, plan, actual, drain_seconds=drain_timeout)
         outcome = activated(session, order, work)
         if session.engine.journal.outstanding() is None:
-            session.engine.originals.forget()
+            forget_originals(session.engine)
         kept: list[Line] = [("ok", "dkconf is out of this host")]
         kept += [("dim", f"left where it is: {key.path}") for key in desired.keys]
         kept += [("dim", f"left: system user {user.name}, who owns the keys") for user in desired.users]

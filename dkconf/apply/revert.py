@@ -99,7 +99,7 @@ def _keep_edit(engine: Engine, path: str, now: FileState) -> None:
     folder = f"{engine.state_dir}/edited"
     engine.system.make_private(folder)
     name = f"{folder}/{path.strip('/').replace('/', '_')}"
-    engine.system.write(name, FileState(now.content, 0o600, "root", "root"))
+    engine.system.write(name, FileState(now.content, 0o600, "0", "0"))
     engine.say("warn", f"{path}: was edited meanwhile; the edit is kept in {name}")
 
 

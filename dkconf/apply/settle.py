@@ -44,8 +44,17 @@ def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
             engine.machine.read_units(after.units)
     engine.journal.set_outstanding(None)
     if not engine.generations.current():
-        engine.originals.forget()  # released: the host's files are its own again
+        forget_originals(engine)  # released: the host's files are its own again
     return ()
+
+
+def forget_originals(engine: Engine) -> None:
+    """Remove the directories that dkconf made, where they are empty, and what was kept of the host."""
+    made = [path for path in engine.originals.all() if path.endswith("/")]
+    for path in sorted(made, key=len, reverse=True):
+        if engine.system.is_directory(path[:-1]):
+            engine.system.rmdir(path[:-1])
+    engine.originals.forget()
 
 
 def _clear(engine: Engine, path: str, after: Outstanding) -> None:
