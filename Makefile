@@ -22,7 +22,10 @@ live: setup
 	@$(PYTHON) -m pytest -q -n $(WORKERS) -m live $(ARGS)
 
 bench: setup  ## figures as ratios; see bench/README.md
-	@$(PYTHON) -m bench $(ARGS)
+	@$(PYTHON) bench/manager.py
+	@$(PYTHON) bench/repository.py
+	@$(PYTHON) bench/resolver.py
+	@$(PYTHON) bench/filter.py
 
 setup:
 	@scripts/setup.sh
