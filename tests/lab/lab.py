@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ BIN = "/etc/lab/bin"
 """In the lab: this checkout's programs, as commands."""
 PROGRAMS = {"dkconf": "dkconf.cli.main", "dkconf-filter": "dkconf.server.main"}
 TOOLS = ("unshare", "nsenter", "mount", "ip", "m4", "makemap", "sendmail")
+UNSHARE = ("unshare", "--uts", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 SENDMAIL = ("/usr/sbin/sendmail", "-L", "sm-mta", "-bd", "-q1m")
 PATH = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -40,7 +42,16 @@ def missing_tools(*more: str) -> str:
     absent = [tool for tool in (*TOOLS, *more) if shutil.which(tool, path=PATH) is None]
     if not Path(mailhost.STOCK_MC).is_file():
         absent.append(mailhost.STOCK_MC)
-    return f"the lab needs {', '.join(absent)}" if absent else ""
+    return f"the lab needs {', '.join(absent)}" if absent else _no_namespaces()
+
+
+@functools.cache
+def _no_namespaces() -> str:
+    """Return why no namespaces can be had, as in a container without privileges; "" if they can."""
+    tried = subprocess.run(
+        [*UNSHARE, "mount", "--make-rprivate", "/"], capture_output=True, text=True, check=False, env={"PATH": PATH}
+    )
+    return f"the lab needs namespaces and mounts: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Lab:
         keep = (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix))
         log = self.dir / "inside.log"
         argv = [
-            *("unshare", "--uts", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *UNSHARE,
             *(sys.executable, "-S", "-E", str(HERE / "inside.py"), str(self.dir), *map(str, keep)),
         ]
         with log.open("wb") as errors:
