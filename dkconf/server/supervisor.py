@@ -185,6 +185,8 @@ class Supervisor:
     def _start_worker(self, index: int) -> None:
         self._empty.pop(index, None)
         ours, theirs = channel.pair()
+        # Our handlers would swallow a SIGTERM that reaches the child before it has its own.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             pid = os.fork()
         except OSError as error:
@@ -193,6 +195,12 @@ class Supervisor:
             self._log(journal.ERR, f"fork(): {error.strerror}")
             self._empty[index] = time.monotonic() + self._limit.delay(time.monotonic())
             return
+        else:
+            if pid == 0:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, signal.SIG_DFL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if pid == 0:
             self._become_worker(index, ours, theirs)
         theirs.close()

@@ -6,12 +6,15 @@ import contextlib
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkconf.errors import LocalProtocolError, RemoteProtocolError
 from dkconf.milter import codec, dialogue
 from dkconf.milter import messages as m
+
+# A busy machine is no fault of what is tested.
+ANY_TIME = settings(deadline=None)
 
 LETTERS = st.sampled_from([bytes([letter]) for letter in b"ABCDEHKLMNOQRTU"])
 PACKETS = st.lists(st.tuples(LETTERS, st.binary(max_size=40)), max_size=8)
@@ -44,6 +47,7 @@ def _cut(octets, places):
     return [octets[a:b] for a, b in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
 
 
+@ANY_TIME
 @given(PACKETS, st.lists(st.integers(0, 10_000), max_size=10), st.binary(max_size=10))
 def test_the_cut_does_not_matter(packets, places, tail):
     """Cut anywhere, a stream means the same: the same commands, and the same fault if it has one."""
@@ -52,6 +56,7 @@ def test_the_cut_does_not_matter(packets, places, tail):
     assert _decode([stream]) == _decode(_cut(stream, places))
 
 
+@ANY_TIME
 @given(st.binary(max_size=300))
 def test_any_octets_are_commands_or_a_fault_of_the_mta(octets):
     """Nothing else is ever raised."""
@@ -59,6 +64,7 @@ def test_any_octets_are_commands_or_a_fault_of_the_mta(octets):
     _decode([octets[i : i + 1] for i in range(len(octets))])
 
 
+@ANY_TIME
 @given(PACKETS, st.integers(0, 0x1FFFFF))
 def test_every_command_gets_the_replies_it_is_owed(packets, protocol):
     """At most one reply per command, none for those that never get one, whatever the order."""
@@ -80,6 +86,7 @@ def test_every_command_gets_the_replies_it_is_owed(packets, protocol):
                 assert not reply
 
 
+@ANY_TIME
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_a_header_edit_is_one_field_or_none(name, value):
     """No octets make an edit that holds a second field, or that an MTA would cut."""
@@ -92,6 +99,7 @@ def test_a_header_edit_is_one_field_or_none(name, value):
     assert all(line[:1] in (b" ", b"\t") for line in value.split(b"\n")[1:])
 
 
+@ANY_TIME
 @given(st.binary(max_size=2000))
 def test_a_reply_text_is_one_line(text):
     """Whatever went into it: printable, every % doubled, short enough for both MTAs."""
