@@ -27,7 +27,8 @@ def refuse(session: Session, order: Order) -> None:
         DkconfError: The host lacks something.
         Refused: All refusals at once.
     """
-    missing = session.machine.preflight(order.desired.paths)
+    desired = order.desired
+    missing = session.machine.preflight(desired.paths, desired.services, emergency=order.emergency)
     if missing:
         raise DkconfError("\n".join(missing))
     found = safety.refusals(order.plan, take_over=order.take_over)

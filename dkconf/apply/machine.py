@@ -58,7 +58,9 @@ class Judged:
 class Machine(Protocol):
     """The running machine. Every method may raise a DkconfError that says what the machine said."""
 
-    def preflight(self, paths: HostPaths) -> tuple[str, ...]:
+    def preflight(
+        self, paths: HostPaths, services: tuple[Service, ...] = (), *, emergency: bool = False
+    ) -> tuple[str, ...]:
         """Return everything that is missing or would make any change unsafe, in sentences."""
 
     def judge(self, case: Case) -> Judged:
@@ -105,7 +107,9 @@ class Machine(Protocol):
 class FilesOnly:
     """The machine of another root: there is none. Nothing runs there and nothing is judged."""
 
-    def preflight(self, paths: HostPaths) -> tuple[str, ...]:
+    def preflight(
+        self, paths: HostPaths, services: tuple[Service, ...] = (), *, emergency: bool = False
+    ) -> tuple[str, ...]:
         return ()
 
     def judge(self, case: Case) -> Judged:

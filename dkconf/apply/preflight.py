@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 
-from dkconf.desired.state import HostPaths
+from dkconf.desired.state import HostPaths, Service
 from dkconf.probe.hostname import host_name, qualified_name
 from dkconf.sendmail import m4, mc
 
@@ -14,13 +16,36 @@ TIMEOUT_SECONDS = 90
 """More than the 60 s that sendmail sleeps where its host name has no domain."""
 
 
-def preflight(paths: HostPaths) -> list[str]:
-    """Return one sentence per thing that is missing, each with what to do; [] = go on."""
+def preflight(paths: HostPaths, services: Sequence[Service] = (), *, emergency: bool = False) -> list[str]:
+    """Return one sentence per thing that is missing, each with what to do; [] = go on.
+
+    Args:
+        services: Filters that are to run here: their programs must be there.
+        emergency: Only what makes any change impossible. What it takes to build and judge a .cf is not asked for: the
+            live one can lose a filter without m4, and a short host name costs a minute, not mail.
+    """
+    if emergency:
+        return [words for check in _ALWAYS if (words := check(paths))]
     found = {check: words for check in _CHECKS if (words := check(paths))}
+    programs = [words for service in services if (words := _program(service))]
     # This one starts sendmail, which sleeps for a minute on a host without a qualified name.
     if _sendmail not in found and _name not in found and (words := _milter(paths)):
         found[_milter] = words
-    return list(found.values())
+    return [*found.values(), *programs]
+
+
+def _program(service: Service) -> str:
+    """The program of a filter that dkconf runs; a service without an argv is its package's business."""
+    program = service.argv[0] if service.argv else ""
+    if not (service.managed and service.running and program.startswith("/")) or os.access(program, os.X_OK):
+        return ""
+    name = os.path.basename(program)
+    there = shutil.which(name) or os.path.join(os.path.dirname(sys.executable), name)
+    where = f"it is {there} here" if os.access(there, os.X_OK) else "install it there"
+    return (
+        f"{program}: the program of filter {service.filter} is not there; {where}: link it, or name it in the "
+        "inventory (hosts.HOST.paths.dkconf_filter or dk_filter, under `direct` services.NAME.argv)"
+    )
 
 
 def _right(paths: HostPaths) -> str:
@@ -112,4 +137,5 @@ def compiled_with(sendmail: str) -> set[str]:
     return set(rest.partition("=====")[0].split())
 
 
-_CHECKS: tuple[Callable[[HostPaths], str], ...] = (_right, _writable, _m4, _sendmail, _sources, _library, _name)
+_ALWAYS: tuple[Callable[[HostPaths], str], ...] = (_right, _writable, _sendmail, _sources)
+_CHECKS = (*_ALWAYS, _m4, _library, _name)

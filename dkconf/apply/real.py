@@ -23,8 +23,10 @@ class RealMachine:
         self._say = say
         self._services = Services()
 
-    def preflight(self, paths: HostPaths) -> tuple[str, ...]:
-        return tuple(preflight.preflight(paths))
+    def preflight(
+        self, paths: HostPaths, services: tuple[Service, ...] = (), *, emergency: bool = False
+    ) -> tuple[str, ...]:
+        return tuple(preflight.preflight(paths, services, emergency=emergency))
 
     # judging
 

@@ -99,6 +99,8 @@ def run_command(argv: Sequence[str]) -> Done:
             cwd="/",
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
+            # A Ctrl-C on the terminal is held until the change is done; it must not end what the change waits for.
+            start_new_session=True,
         )
     except OSError as error:
         raise ServiceFailed(f"{argv[0]}: {error.strerror}") from error

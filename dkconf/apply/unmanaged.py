@@ -51,7 +51,7 @@ def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outco
     """Turn a hand-made filter line off, or on again."""
     system, machine, engine = session.system, session.machine, session.engine
     paths, platform = paths_of(session)
-    missing = machine.preflight(paths)
+    missing = machine.preflight(paths, emergency=not on)
     if missing:
         raise DkconfError("\n".join(missing))
     source, live = system.read(paths.sendmail_mc), system.read(paths.sendmail_cf)

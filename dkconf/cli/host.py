@@ -183,8 +183,7 @@ def status(detailed_exitcode: bool, **options: Any) -> int:
 
 
 @click.command()
-@option_root
-@option_json
+@where
 def confirm(**options: Any) -> int:
     """Keep what an apply with --confirm-timeout has changed."""
     from dkconf.apply import operations
@@ -209,8 +208,7 @@ def rollback(number: int | None, confirm_timeout: int | None, drain_timeout: int
 
 
 @click.group(invoke_without_command=True)
-@option_root
-@option_json
+@where
 @click.pass_context
 def generations(ctx: click.Context, /, **options: Any) -> int | None:
     """List the generations of this host; `diff A B` compares two, `pin N` keeps one for ever."""
@@ -223,16 +221,15 @@ def generations(ctx: click.Context, /, **options: Any) -> int | None:
 
 
 def _inner(options: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
-    """Return a subcommand's options, those given before it taking part."""
-    root = options["root"] if options["root"] != "/" else outer["root"]
-    return {"root": root, "as_json": options["as_json"] or outer["as_json"]}
+    """Return a subcommand's options; those given before it hold where it has none of its own."""
+    default = {"root": "/", "as_json": False}
+    return {name: outer[name] if value in (None, default.get(name)) else value for name, value in options.items()}
 
 
 @generations.command("diff")
 @click.argument("a", type=int)
 @click.argument("b", type=int)
-@option_root
-@option_json
+@where
 @click.pass_obj
 def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -> int:
     """Show what differs between generation A and generation B."""
@@ -245,8 +242,7 @@ def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -
 @generations.command("pin")
 @click.argument("number", type=int)
 @click.option("--remove", is_flag=True, help="Let it go the way of the others again.")
-@option_root
-@option_json
+@where
 @click.pass_obj
 def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **options: Any) -> int:
     """Keep generation N however many come after it."""
@@ -309,8 +305,7 @@ def release(drain_timeout: int, **options: Any) -> int:
 
 @click.command()
 @click.option("--boot", is_flag=True, help="Before sendmail starts: only files, no service is told.")
-@option_root
-@option_json
+@where
 def recover(boot: bool, **options: Any) -> int:
     """Finish or undo a run that was cut off, and honour a deadline that has passed."""
     from dkconf.apply import operations

@@ -127,7 +127,9 @@ class FakeMachine:
                 self.fail = ""
             raise DkconfError(f"{name}: said no")
 
-    def preflight(self, paths: HostPaths) -> tuple[str, ...]:
+    def preflight(
+        self, paths: HostPaths, services: tuple[Service, ...] = (), *, emergency: bool = False
+    ) -> tuple[str, ...]:
         return self.missing
 
     def judge(self, case: Case) -> Judged:

@@ -10,7 +10,7 @@ import pytest
 from dkconf.apply import preflight as checks
 from dkconf.apply.preflight import compiled_with, preflight
 from dkconf.desired.platform import PLATFORMS
-from dkconf.desired.state import HostPaths
+from dkconf.desired.state import HostPaths, Service
 
 WITH = "Version 8.17.1\n Compiled with: DNSMAP LOG\n\t\tMILTER MIME7TO8\n\n============ SYSTEM IDENTITY\n"
 
@@ -89,3 +89,30 @@ def test_all_at_once(paths: HostPaths, tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "cf.m4").unlink()
 
     assert 4 == len(preflight(paths))
+
+
+def service(program: str, *, running: bool = True, managed: bool = True) -> Service:
+    return Service("own", "systemd", "dkconf-filter", (program, "--config", "x"), "", running, managed)
+
+
+def test_a_filter_without_its_program(paths: HostPaths, tmp_path: Path) -> None:
+    """A unit that starts nothing is told before it is written; a service that is off or not ours is not asked."""
+    [said] = preflight(paths, [service("/nowhere/dkconf-filter")])
+
+    assert "/nowhere/dkconf-filter" in said
+    assert "paths.dkconf_filter" in said
+    assert [] == preflight(paths, [service(str(tmp_path / "m4"))])
+    assert [] == preflight(paths, [service("/nowhere/x", running=False), service("/nowhere/x", managed=False)])
+
+
+def test_an_emergency_asks_for_little(
+    paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No m4, no library, a short host name: the live .cf can lose a filter all the same. Without root it cannot."""
+    monkeypatch.setattr(checks, "qualified_name", lambda: "")
+    (tmp_path / "m4").unlink()
+    (tmp_path / "cf.m4").unlink()
+
+    assert [] == preflight(paths, emergency=True)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert 1 == len(preflight(paths, emergency=True))
