@@ -90,8 +90,13 @@ class Running:
 class Lab:
     """A private mail host named mx1.example.test; a context manager."""
 
-    def __init__(self, directory: Path, extra_mc: str = "") -> None:
-        """Start in `directory` (new or empty); `extra_mc` goes into sendmail.mc. Sendmail does not run yet."""
+    def __init__(self, directory: Path, extra_mc: str = "", greet_pause_milliseconds: int = 0) -> None:
+        """Start in `directory` (new or empty); sendmail does not run yet.
+
+        Args:
+            extra_mc: Goes into sendmail.mc, before the mailers.
+            greet_pause_milliseconds: How long a client on standard input, as a canary is, waits for the banner.
+        """
         if why := missing_tools():
             raise LabError(why)
         self.dir = directory
@@ -104,7 +109,9 @@ class Lab:
         try:
             self.sink = SmtpSink(self.listen(mailhost.SINK_PORT))
             self._make_programs()
-            self._make_mail_settings(extra_mc)
+            self._make_mail_settings(
+                mailhost.settings(Path(mailhost.STOCK_MC).read_text(), extra_mc, greet_pause_milliseconds)
+            )
         except BaseException:
             self.stop()
             raise
@@ -139,9 +146,7 @@ class Lab:
             )
             program.chmod(0o755)
 
-    def _make_mail_settings(self, extra_mc: str) -> None:
-        texts = dict(mailhost.SETTINGS)
-        texts["sendmail.mc"] = mailhost.sendmail_mc(Path(mailhost.STOCK_MC).read_text(), extra_mc)
+    def _make_mail_settings(self, texts: Mapping[str, str]) -> None:
         source = self.dir / "mail"
         source.mkdir()
         for name, text in texts.items():

@@ -25,6 +25,8 @@ ClientRate:198.51.100\t0
 ClientConn:198.51.100\t0
 To:example.test\tRELAY
 """
+# Of any other client, one on standard input included; stock Debian's is 5000.
+GREET_PAUSE = "GreetPause:\t{milliseconds}\n"
 LOCAL_NAMES = "localhost\nmx1.example.test\n"
 ALIASES = "postmaster: root\nroot: /dev/null\n"
 
@@ -58,4 +60,11 @@ def sendmail_mc(stock: str, extra: str = "") -> str:
     return head + ADAPTED + extra + mark + tail
 
 
-SETTINGS = {"local-host-names": LOCAL_NAMES, "aliases": ALIASES, "access": ACCESS}
+def settings(stock: str, extra: str = "", greet_pause_milliseconds: int = 0) -> dict[str, str]:
+    """Return the texts that `BUILD` needs, by name."""
+    return {
+        "sendmail.mc": sendmail_mc(stock, extra),
+        "local-host-names": LOCAL_NAMES,
+        "aliases": ALIASES,
+        "access": ACCESS + GREET_PAUSE.format(milliseconds=greet_pause_milliseconds),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.lab import Lab, inventory
@@ -42,6 +44,22 @@ def test_disable_lets_the_mail_through_and_rollback_waits_for_the_cure(faulty: t
     back = lab.dkconf("rollback", "--yes")
     assert 0 == back.status, back
     assert [b"fault"] == lab.deliver("cured").fields("X-Fault-Filter")
+
+
+def test_a_late_banner_is_waited_for(tmp_path: Path) -> None:
+    """With a greet_pause, a canary that talked early would be refused: it waits, and judges the filter."""
+    with Lab(tmp_path / "lab", greet_pause_milliseconds=1500) as lab:
+        lab.start_sendmail()
+        fault = Fault(lab).start()
+        fault.order("tempfail eom")
+        inventory.write(lab, inventory.external("fault", fault.port, roles="verify", schemes=""), ["fault"], domains=())
+
+        refused = lab.dkconf("apply", "--yes")
+        assert 8 == refused.status, refused
+        assert TRY_AGAIN in refused.out + refused.err
+
+        fault.order("ok")
+        assert 0 == lab.dkconf("apply", "--yes").status
 
 
 @pytest.mark.parametrize("order", ["reject eom", "close eom", "garbage eoh", "tempfail envfrom", "discard eom", "down"])

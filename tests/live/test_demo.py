@@ -22,7 +22,7 @@ def test_every_step_of_the_demo_does_what_it_says() -> None:
 
     assert (0, "") == (ran.returncode, ran.stderr), ran.stdout
     assert "WRONG" not in ran.stdout
-    story = ("# dkconf plan", "# dkconf apply", "with both", "# dkconf disable-filter", "without a", "# dkconf rollback")
+    plan, apply, disable, rollback = (f"# dkconf {name}" for name in ("plan", "apply", "disable-filter", "rollback"))
     place = 0
-    for step in story:
+    for step in (plan, apply, "with both", disable, "without a", rollback):
         place = ran.stdout.index(step, place)
