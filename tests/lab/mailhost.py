@@ -25,8 +25,8 @@ ClientRate:198.51.100\t0
 ClientConn:198.51.100\t0
 To:example.test\tRELAY
 """
-# Of any other client, one on standard input included; stock Debian's is 5000.
-GREET_PAUSE = "GreetPause:\t{milliseconds}\n"
+# Of localhost, which a client on standard input is too (it has no address).
+GREET_PAUSE = "GreetPause:localhost\t{milliseconds}\n"
 LOCAL_NAMES = "localhost\nmx1.example.test\n"
 ALIASES = "postmaster: root\nroot: /dev/null\n"
 
