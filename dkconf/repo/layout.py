@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from dkconf.errors import DkconfError
 from dkconf.spec.findings import InventoryInvalid
-from dkconf.spec.source import List, Map, Node, Scalar, Source, decode, parse, without_collector
+from dkconf.spec.source import List, Map, Node, Scalar, Source, decode
+from dkconf.spec.tree import parse, without_collector
 
 WIDTH = 110
 STEP = 2

@@ -15,7 +15,8 @@ from .findings import quote
 from .loader import load_octets
 from .model import Inventory
 from .places import given, written
-from .source import List, Map, Node, Scalar, Source, parse
+from .source import List, Map, Node, Scalar, Source
+from .tree import parse
 
 FILE = "inventory.yaml"
 

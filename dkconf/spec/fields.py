@@ -7,6 +7,7 @@ keys.
 
 from __future__ import annotations
 
+from . import addresses as a
 from . import kinds as k
 from . import model as m
 
@@ -25,25 +26,25 @@ KINDS: dict[tuple[type, str], k.Kind] = {
     (m.Headers, "sign"): k.HEADER,
     (m.Headers, "omit"): k.HEADER,
     (m.Headers, "oversign"): k.HEADER,
-    (m.Filter, "socket"): k.SOCKET,
-    (m.Filter, "internal_hosts"): k.NETWORK,
-    (m.Filter, "external_ignore"): k.NETWORK,
-    (m.Filter, "peers"): k.NETWORK,
+    (m.Filter, "socket"): a.SOCKET,
+    (m.Filter, "internal_hosts"): a.NETWORK,
+    (m.Filter, "external_ignore"): a.NETWORK,
+    (m.Filter, "peers"): a.NETWORK,
     (m.Filter, "daemons"): k.DAEMON,
     (m.Filter, "macros"): k.MACRO_VALUE,
     (m.Filter, "dns_timeout"): k.duration(0, 300, " (no limit)"),
-    (m.Filter, "nameservers"): k.NAMESERVER,
+    (m.Filter, "nameservers"): a.NAMESERVER,
     (m.Filter, "authserv_id"): k.AUTHSERV_ID,
-    (m.Filter, "popauth"): k.PATH,
+    (m.Filter, "popauth"): a.PATH,
     (m.Filter, "user"): k.USER,
     (m.Filter, "socket_mode"): k.SOCKET_MODE,
     (m.Filter, "socket_group"): k.USER,
     (m.Filter, "workers"): k.number(0, 256),
-    (m.Filter, "metrics"): k.METRICS,
+    (m.Filter, "metrics"): a.METRICS,
     (m.Filter, "min_key_bits"): k.number(512, 4096, "RFC 8301 forbids less than 1024; 512 is for tests"),
     (m.FilterService, "service"): k.SERVICE,
-    (m.FilterService, "argv"): k.ARGUMENT,
-    (m.FilterService, "pid_file"): k.PATH,
+    (m.FilterService, "argv"): a.ARGUMENT,
+    (m.FilterService, "pid_file"): a.PATH,
     (m.Milter, "log_level"): k.number(0, 99),
     (m.Milter, "macros"): k.STAGE_MACROS,
     (m.Host, "service"): k.GROUP,
@@ -52,7 +53,7 @@ KINDS: dict[tuple[type, str], k.Kind] = {
     (m.Host, "domains"): k.DOMAIN,
     (m.Host, "probe_recipient"): k.ADDRESS,
     (m.Inventory, "version"): k.number(0, 10**9),
-    **{(m.Paths, name): k.PATH for name in m.Paths.__dataclass_fields__},
+    **{(m.Paths, name): a.PATH for name in m.Paths.__dataclass_fields__},
 }
 
 KEYS: dict[tuple[type, str], k.Kind] = {

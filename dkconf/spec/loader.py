@@ -13,7 +13,8 @@ from .findings import Finding, InventoryInvalid, in_order
 from .model import Inventory
 from .reader import read_inventory
 from .references import Checker
-from .source import MAX_FILE_OCTETS, Node, Place, Source, decode, parse, without_collector
+from .source import MAX_FILE_OCTETS, Node, Place, Source, decode
+from .tree import parse, without_collector
 
 
 @dataclass(frozen=True, slots=True)
