@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab import Lab, missing_tools
 
@@ -18,6 +19,12 @@ from tests.lab import Lab, missing_tools
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-golden` rewrites the expected files of tests/golden; read their diff as you would read code."""
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
+# A busy machine is no finding; and CI tries the same examples each time, so that red means that something changed.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 
 def require(*tools: str) -> None:

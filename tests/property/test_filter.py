@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,13 +32,15 @@ from tests.filter.mta import RECORDS, Mta, make_settings, read
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 DOMAIN = st.lists(LABEL, min_size=2, max_size=4).map(".".join)
+ADDRESS = re.compile(r"((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}")
+"""Digits and dots that are no address are no host either."""
 HOST = st.one_of(
     st.ip_addresses().map(str),
     DOMAIN,
     DOMAIN.map(lambda name: "." + name),
     st.tuples(st.ip_addresses(v=4), st.integers(0, 32)).map(lambda pair: f"{pair[0]}/{pair[1]}"),
     st.tuples(st.ip_addresses(v=6), st.integers(0, 128)).map(lambda pair: f"{pair[0]}/{pair[1]}"),
-).filter(lambda text: not text.replace(".", "").isdigit() or text.count(".") == 3)
+).filter(lambda text: not text.replace(".", "").isdigit() or ADDRESS.fullmatch(text) is not None)
 HOSTS = st.lists(HOST, max_size=3).map(tuple)
 NAMES = st.lists(st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,10}", fullmatch=True), max_size=4).map(tuple)
 OMIT = NAMES.map(lambda names: tuple(name for name in names if name.lower() != "from"))
