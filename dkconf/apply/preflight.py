@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from dkconf.apply.services import systemd_runs
 from dkconf.desired.state import HostPaths, Service
 from dkconf.probe.hostname import host_name, qualified_name
 from dkconf.sendmail import m4, mc
@@ -28,6 +29,8 @@ def preflight(paths: HostPaths, services: Sequence[Service] = (), *, emergency: 
         return [words for check in _ALWAYS if (words := check(paths))]
     found = {check: words for check in _CHECKS if (words := check(paths))}
     programs = [words for service in services if (words := _program(service))]
+    if words := _manager(services):
+        programs.append(words)
     # This one starts sendmail, which sleeps for a minute on a host without a qualified name.
     if _sendmail not in found and _name not in found and (words := _milter(paths)):
         found[_milter] = words
@@ -45,6 +48,17 @@ def _program(service: Service) -> str:
     return (
         f"{program}: the program of filter {service.filter} is not there; {where}: link it, or name it in the "
         "inventory (hosts.HOST.paths.dkconf_filter or dk_filter, under `direct` services.NAME.argv)"
+    )
+
+
+def _manager(services: Sequence[Service]) -> str:
+    """A container or a chroot has no systemd that could start a filter."""
+    units = [s.filter for s in services if s.managed and s.running and s.manager == "systemd"]
+    if not units or systemd_runs():
+        return ""
+    return (
+        f"systemd does not run here, so it cannot start {' and '.join(units)}; give the host "
+        "`service_manager: sysv`, or `direct` with services.NAME.argv"
     )
 
 

@@ -35,6 +35,10 @@ START_SECONDS = 20.0
 DIRECT_DIRECTORY = RUN_DIRECTORY
 """What is known of filters that are started directly: their process ids and what they said on standard error."""
 MAX_WORDS = 2000
+NO_SUCH_UNIT = 4
+"""Status of `systemctl is-active`; systemctl(1), "Exit status"."""
+NEEDLESS: frozenset[Verb] = frozenset({"stop", "disable", "read-units"})
+"""Where systemd does not run, nothing runs under it: going back must not fail for want of it."""
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:" + live.PATH
 
 # {name} is the service's name. () = nothing to do there.
@@ -123,6 +127,11 @@ def _boot_command(argv: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
+def systemd_runs() -> bool:
+    """Return whether systemd is this machine's first process; sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")
+
+
 class Services:
     """Acts on filters as services."""
 
@@ -143,8 +152,16 @@ class Services:
         if service.manager == "direct":
             self._stop_directly(service)
             return
-        self._do(service, "stop")
-        self._do(service, "disable")
+        there = True
+        try:
+            self._do(service, "stop")
+        except ServiceFailed:
+            # A unit that is not there, as when going back is done a second time, cannot be stopped and need not be.
+            there = not self._is_unknown(service)
+            if there:
+                raise
+        if there:
+            self._do(service, "disable")
 
     def reload(self, service: Service) -> None:
         """Have a filter read its settings again: by SIGHUP, or by a restart where the program has none."""
@@ -184,6 +201,12 @@ class Services:
         if service.manager != "direct":
             self._do(service, "read-units")
 
+    def _is_unknown(self, service: Service) -> bool:
+        """Return whether systemd answers, and has no such unit."""
+        if service.manager != "systemd":
+            return False
+        return self._run(command(service.manager, "status", service.name)).status == NO_SUCH_UNIT
+
     def _do(self, service: Service, verb: Verb) -> None:
         if not service.name:
             raise ServiceFailed(f"filter {service.filter}: no service name is known; set services.{service.filter}")
@@ -191,7 +214,7 @@ class Services:
         if not argv:
             return
         done = self._run(argv)
-        if done.status:
+        if done.status and not (service.manager == "systemd" and verb in NEEDLESS and not systemd_runs()):
             said = f": {done.output}" if done.output else ""
             raise ServiceFailed(f"filter {service.filter}: {' '.join(argv)} ended with status {done.status}{said}")
 

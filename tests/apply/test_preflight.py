@@ -20,6 +20,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostPaths:
     """Paths of a host that has everything."""
     monkeypatch.setattr(checks, "qualified_name", lambda: "mx1.example.test")
     monkeypatch.setattr(checks, "host_name", lambda: "mx1")
+    monkeypatch.setattr(checks, "systemd_runs", lambda: True)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     cf_m4 = tmp_path / "cf.m4"
     cf_m4.write_text("")
@@ -103,6 +104,19 @@ def test_a_filter_without_its_program(paths: HostPaths, tmp_path: Path) -> None:
     assert "paths.dkconf_filter" in said
     assert [] == preflight(paths, [service(str(tmp_path / "m4"))])
     assert [] == preflight(paths, [service("/nowhere/x", running=False), service("/nowhere/x", managed=False)])
+
+
+def test_a_host_without_systemd(
+    paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit that nobody starts is told before it is written; a filter that is off needs no systemd."""
+    monkeypatch.setattr(checks, "systemd_runs", lambda: False)
+    there = str(tmp_path / "m4")
+    [said] = preflight(paths, [service(there)])
+
+    assert "systemd does not run here, so it cannot start own" in said
+    assert "service_manager: sysv" in said
+    assert [] == preflight(paths, [service(there, running=False), service(there, managed=False)])
 
 
 def test_an_emergency_asks_for_little(

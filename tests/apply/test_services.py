@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dkconf.apply import services
 from dkconf.apply.services import COMMANDS, Done, ServiceFailed, Services, command, user_command
 from dkconf.desired.state import Service, SystemUser
 
@@ -72,6 +73,28 @@ def test_a_failing_command_is_quoted() -> None:
     run = Recorder(Done(0, ""), Done(5, "Unit dkconf-signer.service not found."))
     with pytest.raises(ServiceFailed, match=r"filter signer: systemctl start .* status 5: Unit .* not found"):
         Services(run).start(service("systemd"))
+
+
+def test_a_unit_that_is_not_there_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back a second time, after the unit file is gone, is no failure; one that goes on running is."""
+    monkeypatch.setattr(services, "systemd_runs", lambda: True)
+    gone = Recorder(Done(5, "Unit dkconf-signer.service not loaded."), Done(4, ""))
+    Services(gone).stop(service("systemd"))
+    assert ["stop", "is-active"] == [argv[1] for argv in gone.seen]
+
+    with pytest.raises(ServiceFailed, match="timed out"):
+        Services(Recorder(Done(1, "timed out"), Done(0, ""))).stop(service("systemd"))
+
+
+def test_without_systemd_nothing_needs_to_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back works in a container that has no systemd; starting does not."""
+    monkeypatch.setattr(services, "systemd_runs", lambda: False)
+    no = Done(1, "System has not been booted with systemd as init system (PID 1). Can't operate.")
+    Services(Recorder(no, no)).stop(service("systemd"))
+    Services(Recorder(no)).read_units(service("systemd"))
+
+    with pytest.raises(ServiceFailed, match="not been booted"):
+        Services(Recorder(Done(0, ""), no)).start(service("systemd"))
 
 
 def test_no_name_is_said() -> None:
