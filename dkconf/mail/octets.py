@@ -24,14 +24,14 @@ Cut = Callable[[bytes], list[bytes]]
 
 def trailing_crlfs(data: bytes) -> int:
     """Return how many CRLFs end the data, in linear time even where the data are nothing else."""
-    tail = len(data) - len(data.rstrip(CRLF))  # every octet of the run, also stray CRs and LFs
-    if tail < 2:
+    if not data.endswith(CRLF):
         return 0
-    pairs = tail // 2
-    if data.endswith(CRLF * pairs):
-        return pairs
-    # A stray CR or LF stands in the run: find the longest suffix of whole CRLFs by halving.
-    low, high = 0, pairs  # `low` pairs do end the data, `high` do not
+    # In strides that double, each one comparison of memory: a strip looks at every octet by itself.
+    most = len(data) // 2
+    low, high = 1, min(2, most)  # `low` pairs do end the data
+    while low < most and data.endswith(CRLF * high):
+        low, high = high, min(2 * high, most)
+    # Now `high` pairs do not, unless both are all there are: find the number between by halving.
     while high - low > 1:
         middle = (low + high) // 2
         if data.endswith(CRLF * middle):
