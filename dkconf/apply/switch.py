@@ -14,7 +14,7 @@ from dkconf.apply.change import carry_out
 from dkconf.apply.context import Context, Outcome
 from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, change, refuse_while_waiting
-from dkconf.apply.unmanaged import by_hand, switch_by_hand
+from dkconf.apply.unmanaged import by_hand, by_hand_off, called_by_hand, switch_by_hand
 from dkconf.apply.work import Order
 from dkconf.desired.state import DesiredState, ManagedFile
 from dkconf.errors import DkconfError, Status, UsageProblem
@@ -63,6 +63,8 @@ def _switch(
         if last is None or all(f.name != name for f in last.desired.filters):
             if by_hand(session, name, on) and (emergency or on):
                 return switch_by_hand(session, name, on, command)
+            if not on and name in by_hand_off(session):
+                return Outcome(Status.OK, (("ok", f"filter {name} is off already: nothing to do"),), {"changed": False})
             raise UsageProblem(_unknown(session, name, on))
         order = _order(session, last, name, on, command)
         order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
@@ -135,8 +137,9 @@ def _unknown(session: Session, name: str, on: bool) -> str:
     if by_hand(session, name, on):
         return f"filter {name} is written by hand in sendmail.mc: disable-filter {name} --emergency turns it off"
     last = session.last
-    known = ", ".join(f.name for f in last.desired.filters) if last else ""
-    return f"filter {name}: not on this host; it has: {known or 'none by dkconf'}"
+    known = [f.name for f in last.desired.filters] if last else []
+    known += [other for other in called_by_hand(session) if other not in known]
+    return f"filter {name}: not on this host; it has: {', '.join(known) or 'none'}"
 
 
 def switched(desired: DesiredState, name: str, on: bool) -> DesiredState:

@@ -47,6 +47,18 @@ def by_hand(session: Session, name: str, on: bool) -> bool:
     return any(call.name == name and call.called for call in mc.find_filters(text))
 
 
+def called_by_hand(session: Session) -> list[str]:
+    """Return the filters that sendmail.mc calls by itself, in their order."""
+    source = session.system.read(paths_of(session)[0].sendmail_mc)
+    return [call.name for call in mc.find_filters(mc.decode(source.content)) if call.called] if source else []
+
+
+def by_hand_off(session: Session) -> list[str]:
+    """Return the hand-made calls that an emergency has turned off."""
+    source = session.system.read(paths_of(session)[0].sendmail_mc)
+    return list(mc.disabled_lines(mc.decode(source.content))) if source else []
+
+
 def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outcome:
     """Turn a hand-made filter line off, or on again."""
     system, machine, engine = session.system, session.machine, session.engine
@@ -155,4 +167,4 @@ def bare_state(session: Session, paths: HostPaths, platform: Platform) -> Desire
     )
 
 
-__all__ = ["PLATFORMS", "bare_state", "by_hand", "paths_of", "switch_by_hand"]
+__all__ = ["PLATFORMS", "bare_state", "by_hand", "by_hand_off", "called_by_hand", "paths_of", "switch_by_hand"]

@@ -350,11 +350,16 @@ def test_emergency_on_a_hand_written_line(host: Host) -> None:
 
     with pytest.raises(UsageProblem, match="--emergency"):
         operations.disable_filter(host.ctx(inventory=None), "old-filter")
+    with pytest.raises(UsageProblem, match="it has: old-filter"):
+        operations.disable_filter(host.ctx(inventory=None), "oldfilter", emergency=True)
     outcome = operations.disable_filter(host.ctx(inventory=None, yes=False), "old-filter", emergency=True)
 
     assert [] == host.called()
     assert "skipped" in text(outcome)
     assert ["old-filter"] == operations.status(host.ctx(inventory=None)).data["disabled_by_hand"]
+    again = operations.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
+    assert "off already" in text(again)
+    assert not again.changed
 
     operations.enable_filter(host.ctx(inventory=None), "old-filter")
     assert ["old-filter"] == host.called()
