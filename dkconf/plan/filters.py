@@ -70,7 +70,7 @@ def service_changes(
         if not service.managed or running is None:
             continue
         if service.running and not running:
-            found.append(ServiceChange(service.filter, "start", "does not run"))
+            found.append(ServiceChange(service.filter, "start", "it does not run yet"))
         elif service.running and service.filter in changed:
             found.append(ServiceChange(service.filter, "reload", "new settings"))
         elif not service.running and running:

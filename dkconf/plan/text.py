@@ -9,6 +9,8 @@ from dkconf.plan.actual import FileDigest
 from dkconf.plan.model import FileChange, Plan
 from dkconf.plan.redact import redact
 
+RECORD_SHOWN = 100
+"""Characters of a TXT record that are shown."""
 Line = tuple[str, str]
 """Style: plain, head, add, remove, hunk, warn, error, ok, dim."""
 
@@ -48,9 +50,9 @@ def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
         yield styles[key.action], f"{signs[key.action]} key {name} {key.algorithm} {print_}"
     for record in plan.records:
         if record.before:
-            yield "remove", f"- record {record.name} TXT {printable(record.before)}"
+            yield "remove", f"- record {record.name} TXT {_short(record.before)}"
         if record.after:
-            yield "add", f"+ record {record.name} TXT {printable(record.after)}"
+            yield "add", f"+ record {record.name} TXT {_short(record.after)}"
     for user in plan.users:
         yield "add", f"+ system user {user}"
     for file in plan.files:
@@ -65,6 +67,12 @@ def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
         for refusal in plan.problems:
             yield "error", f"refused: {printable(refusal.sentence)}"
             yield "error", f"  way on: {refusal.way_on}"
+
+
+def _short(value: str) -> str:
+    """Return a record as it is, or its beginning: the first 44 characters of every RSA key's `p=` are the same."""
+    text = printable(value)
+    return text if len(text) <= RECORD_SHOWN else f"{text[:RECORD_SHOWN]}... (`dkconf dns show` prints all of it)"
 
 
 def _file(change: FileChange) -> Iterator[Line]:

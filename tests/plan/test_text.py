@@ -38,7 +38,20 @@ def test_what_a_person_reads(signer: MilterFilter) -> None:
     assert f"--- a{PATHS.fragment}\n+++ b{PATHS.fragment}\n@@" in words
     assert "+include(`/etc/mail/m4/dkconf.m4')dnl" in words
     assert f"{PATHS.sendmail_cf}: rebuilt from sendmail.mc" in words
-    assert "start filter signer: does not run" in words
+    assert "start filter signer: it does not run yet" in words
+
+
+def test_a_long_record_is_shown_by_its_beginning(signer: MilterFilter) -> None:
+    """Enough to tell two RSA keys apart; `dns show` has the rest."""
+    desired = state(signer)
+    value = b"v=DKIM1; k=rsa; p=" + b"A" * 400
+    desired = replace(desired, records=(replace(desired.records[0], value=value),))
+
+    [line] = [line for line in shown(desired, before_dkconf(desired)).split("\n") if "+ record" in line]
+
+    assert value.decode()[:100] in line
+    assert line.endswith("... (`dkconf dns show` prints all of it)")
+    assert len(line) < 200
 
 
 def test_empty_plan_is_one_line(signer: MilterFilter) -> None:
