@@ -199,7 +199,8 @@ def _owner(owner: str) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
         return None, ()
     if os.geteuid() != 0:
         raise KeyFileError(f"only root can give a key to {owner}; run this as root, or name no owner")
-    return ids, ()
+    # As `apply` would have it: the group has no use for a file of mode 0600.
+    return (ids if ":" in owner else (ids[0], 0)), ()
 
 
 def _ids_of(directory: Path) -> tuple[int, int] | None:
