@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dkconf.errors import DkconfError, Status
+from dkconf.errors import DkconfError, Status, UsageProblem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +80,7 @@ def host_name(given: str | None, known: Iterable[str]) -> str:
     """Return the host to work on: as given, else this machine's name as the inventory spells it.
 
     Raises:
-        DkconfError: The inventory has no such host.
+        UsageProblem: The inventory has no such host.
     """
     names = list(known)
     wanted = given or os.uname().nodename
@@ -95,7 +95,7 @@ def host_name(given: str | None, known: Iterable[str]) -> str:
     near = get_close_matches(wanted, names, 1)
     hint = f'did you mean "{near[0]}"?' if near else f"hosts are: {', '.join(names[:8]) or 'none'}"
     whose = "" if given else " (this machine's name)"
-    raise DkconfError(f'the inventory has no host "{wanted}"{whose}; name one with --host, {hint}')
+    raise UsageProblem(f'the inventory has no host "{wanted}"{whose}; name one with --host; {hint}')
 
 
 def option_inventory(command: F) -> F:
@@ -123,7 +123,7 @@ def option_root(command: F) -> F:
         default="/",
         show_default=True,
         type=click.Path(exists=True, file_okay=False),
-        help="Work on another tree than /: files only, no service is touched.",
+        help="Work on another tree than /: sources only; nothing is built, no service is touched.",
     )(command)
 
 

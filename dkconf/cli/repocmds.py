@@ -21,7 +21,7 @@ PROGRAMS = ("dkconf-filter", "dk-filter")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--domain", metavar="NAME", help="The domain that signs; asked for on a terminal.")
 @click.option("--host", metavar="NAME", help="The first mail host; default mx1.DOMAIN.")
-@click.option("--selector", metavar="NAME", help="Of the first key; default s and the year.")
+@click.option("--selector", metavar="NAME", help="Of the first key; default s1.")
 @click.option("--platform", type=click.Choice(PLATFORMS), help="Of the mail host.")
 @click.option("--service-manager", type=click.Choice(("systemd", "sysv", "rcd", "direct")))
 @click.option("--program", type=click.Choice(PROGRAMS), default="dkconf-filter", show_default=True)
@@ -139,9 +139,8 @@ def explain_rule(rule: str | None, as_json: bool) -> int:
         from difflib import get_close_matches
 
         near = get_close_matches(rule.upper(), RULES, 1)
-        raise DkconfError(
-            f'there is no rule "{rule}"' + (f'; did you mean "{near[0]}"?' if near else "; see explain-rule")
-        )
+        hint = f'did you mean "{near[0]}"?' if near else "`dkconf explain-rule` lists them"
+        raise DkconfError(f'there is no rule "{rule}"; {hint}')
     needs = {
         "inventory": "the inventory",
         "repository": "the folder it lies in",
