@@ -9,7 +9,7 @@ from typing import Any
 from dkconf.apply.activate import Work, activate
 from dkconf.apply.clock import utc
 from dkconf.apply.context import Line, Outcome
-from dkconf.apply.machine import Case, Judged
+from dkconf.apply.machine import Case, FilesOnly, Judged
 from dkconf.apply.session import Session, ask
 from dkconf.apply.settle import edit_inventory, settle
 from dkconf.apply.work import Order, work_for
@@ -96,7 +96,8 @@ def judge(session: Session, order: Order) -> Judged:
         emergency=order.emergency,
         accepted=session.ctx.accept_risk,
     )
-    session.ctx.say("plain", "building and trying the candidate configuration")
+    if not isinstance(session.machine, FilesOnly):
+        session.ctx.say("plain", "building and trying the candidate configuration")
     return session.machine.judge(case)
 
 

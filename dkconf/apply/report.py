@@ -37,7 +37,7 @@ def _generation(session: Session, lines: list[Line], data: dict[str, Any]) -> No
     last = session.last
     data["generation"] = last.number if last else 0
     if last is None:
-        lines.append(("plain", "no generation is in force: dkconf has not changed this host"))
+        lines.append(("plain", "no generation is in force: nothing on this host is by dkconf"))
         return
     manifest = session.engine.generations.manifest(last.number)
     lines.append(
@@ -67,7 +67,7 @@ def _under_way(session: Session, lines: list[Line], data: dict[str, Any]) -> Non
         data["outstanding"] = names
     overrides = session.engine.journal.overrides()
     for name, on in sorted(overrides.items()):
-        lines.append(("warn", f"override: {name} is {'on' if on else 'off'}, whatever the inventory says"))
+        lines.append(("warn", f"override: {name} is {'on' if on else 'off'} on this host, whatever the inventory says"))
     data["overrides"] = overrides
 
 

@@ -234,7 +234,7 @@ def ask(session: Session, lines: tuple[Line, ...]) -> bool:
             ctx.say(style, line)
         return True
     if ctx.ask is None:
-        raise Refused([Refusal("", "there is no terminal to ask on", "--yes")])
+        raise Refused([Refusal("", "there is no terminal to ask on", "--yes goes on without asking")])
     return ctx.ask(lines)
 
 
