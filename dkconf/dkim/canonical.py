@@ -21,7 +21,6 @@ from dkconf.mail.octets import Cut, crlfs, cutter, trailing_crlfs
 
 CANONICALIZATIONS = ("simple", "relaxed")
 _WSP = b" \t"
-_LONG_RUN = b" " * 256
 
 
 # -- header fields -----------------------------------------------------------------------------------------
@@ -122,10 +121,7 @@ class RelaxedBody:
             data = data[:-1]
         self._blank = data.endswith((b" ", b"\t"))
         if self._blank:
-            if data.endswith(_LONG_RUN):
-                # A strip looks at every octet by itself; a long run shrinks faster, here and wherever else.
-                data = data.replace(_LONG_RUN, b" ")
-            data = data.rstrip(_WSP)
+            data = _rstripped(data)
         if not data:
             return []
         if b"\t" in data:
@@ -220,6 +216,16 @@ def _squeezed(data: bytes) -> bytes:
     while b"  " in data:
         data = data.replace(b"  ", b" ")
     return data
+
+
+def _rstripped(data: bytes) -> bytes:
+    """Return the data without blanks and tabs at its end; `rstrip()` does it ten times as fast as `rstrip(" \\t")`."""
+    bare = data.rstrip()
+    end = data[len(bare) :]
+    if b"\r" in end or b"\n" in end or b"\v" in end or b"\f" in end:
+        # It took more than blanks.
+        return bare + end.rstrip(_WSP)
+    return bare
 
 
 _FORMS: dict[str, type[SimpleBody] | type[RelaxedBody]] = {"simple": SimpleBody, "relaxed": RelaxedBody}
