@@ -33,7 +33,7 @@ def keys() -> None:
     """Generate keys, or list them. A private key is never shown, moved or overwritten."""
 
 
-@keys.command()
+@keys.command(short_help="Make the key pair of a selector, or with --all those missing.")
 @click.argument("domain", required=False)
 @click.argument("selector", required=False)
 @option_inventory
@@ -139,7 +139,7 @@ def _told(made: tuple[GeneratedKey, ...]) -> list[tuple[str, str]]:
     return [*lines, ("plain", "next: publish what `dkconf dns show` prints, then `dkconf plan`")]
 
 
-@keys.command("list")
+@keys.command("list", short_help="Show each selector, and whether its private half is here.")
 @option_inventory
 @option_host
 @option_root
@@ -203,7 +203,7 @@ def dns() -> None:
     """Show the TXT records to publish."""
 
 
-@dns.command()
+@dns.command(short_help="Print the records, as zone lines or otherwise.")
 @click.argument("domains", nargs=-1, metavar="[DOMAIN...]")
 @option_inventory
 @click.option(

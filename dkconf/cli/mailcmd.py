@@ -51,7 +51,7 @@ def _octets(path: str) -> bytes:
 # --- verify
 
 
-@mail.command()
+@mail.command(short_help="Verify every signature of messages.")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @click.option("--records", metavar="FILE", help='Answer from FILE (NAME TXT "...") instead of the DNS.')
 @click.option("--now", type=int, metavar="EPOCH", help="Seconds since 1970 for t= and x=; default: the clock.")
@@ -191,7 +191,7 @@ def _as_lines(path: str, outcome: Outcome) -> list[tuple[str, str]]:
 # --- sign
 
 
-@mail.command()
+@mail.command(short_help="Write the message with a signature on top.")
 @click.argument("file", metavar="FILE")
 @click.option("--domain", required=True, metavar="D", help="d= of the signature.")
 @click.option("--selector", required=True, metavar="S", help="s= of the signature.")

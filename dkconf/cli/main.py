@@ -37,6 +37,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mail": ("dkconf.cli.mailcmd:mail", "Sign or verify a message in a file."),
 }
 
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""A group without a command: its help is the message. click before 8.2 prints it by itself."""
+
 
 class Door(click.Group):
     """A group whose commands are imported when they are called."""
@@ -98,8 +101,12 @@ def run(arguments: list[str]) -> int:
     try:
         result: Any = door.main(arguments, prog_name="dkconf", standalone_mode=False)
     except click.UsageError as error:
-        hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
-        return fail(f"{error.format_message().rstrip('.')}{hint}", Status.USAGE, as_json)
+        words = error.format_message()
+        if isinstance(error, NO_ARGUMENTS):
+            print(words, file=sys.stderr)
+            return Status.USAGE
+        hint = f"; see {error.ctx.command_path} --help" if error.ctx and not words.endswith("?") else ""
+        return fail(f"{words.rstrip('.')}{hint}", Status.USAGE, as_json)
     except click.exceptions.Exit as done:
         return done.exit_code
     except (click.Abort, KeyboardInterrupt):

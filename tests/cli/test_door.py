@@ -66,6 +66,15 @@ def test_a_command_line_that_cannot_be_meant_is_status_64(argv, said, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("argv", [[], ["keys"]])
+def test_without_a_command_the_help_is_shown_as_it_is(argv, capsys):
+    """Not as an error of twenty lines, each with our name in front."""
+    door.run(argv)
+    said = capsys.readouterr()
+    assert (said.err or said.out).startswith("Usage: dkconf")
+    assert "dkconf: " not in said.err + said.out
+
+
 def test_an_error_is_a_line_with_the_name_in_front(folder, capsys):
     """Where, what was found, what would be right; no traceback."""
     assert door.run(["dns", "show", "exmaple.com"]) == Status.ERROR
