@@ -19,7 +19,7 @@ PROGRAMS = ("dkconf-filter", "dk-filter")
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--domain", metavar="NAME", help="The domain that signs; asked for on a terminal.")
+@click.option("--domain", metavar="NAME", help="The domain that signs; asked for on a terminal, else example.com.")
 @click.option("--host", metavar="NAME", help="The first mail host; default mx1.DOMAIN.")
 @click.option("--selector", metavar="NAME", help="Of the first key; default s1.")
 @click.option("--platform", type=click.Choice(PLATFORMS), help="Of the mail host.")

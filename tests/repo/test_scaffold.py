@@ -79,6 +79,8 @@ def test_what_init_makes_passes_its_own_checks(made):
         Answers(platform="rhel"),
         Answers(platform="freebsd", service_manager="rcd"),
         Answers(program="dk-filter"),
+        Answers(service_manager="direct"),
+        Answers(service_manager="direct", program="dk-filter"),
         Answers(domain="xn--bcher-kva.example", host="mx", selector="2026"),
     ],
 )
