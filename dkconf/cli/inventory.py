@@ -108,7 +108,7 @@ def render(inventory: str | None, output: str | None, against: str | None, as_js
     assert output is not None
     count = rendering.write_tree(Path(output), tree)
     if not as_json:
-        click.echo(f"{count} files of {len(spec_.hosts)} hosts in {output}")
+        click.echo(f"{output}: {len(spec_.hosts)} host(s), {count} file(s)")
     return finish(Status.OK, "rendered", {"files": sorted(tree)}, as_json)
 
 

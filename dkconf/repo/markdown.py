@@ -43,7 +43,7 @@ def compare(old: Path, new: Path) -> str:
     if not changed:
         return "### dkconf plan\n\nNothing changes on any host.\n"
     hosts = {p.partition("/")[0] for p in changed}
-    head = f"### dkconf plan\n\n{len(changed)} files of {len(hosts)} hosts or zones change.\n\n"
+    head = f"### dkconf plan\n\nFiles that change: {len(changed)}, of {len(hosts)} hosts or zones.\n\n"
     parts = [head + _table(changed, before, after)]
     left = MAX_CHARACTERS - RESERVE - len(parts[0])
     shown = 0
