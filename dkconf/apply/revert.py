@@ -125,12 +125,21 @@ def recover(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
         finish(engine, journal)
         return ()
     why = "interrupted" if journal.phase == "active" else "not confirmed in time"
+    return (undo(engine, journal, why, booting=booting),)
+
+
+def undo(engine: Engine, journal: Journal, why: str, *, booting: bool = False) -> str:
+    """Go back from the change in the journal, whatever its deadline; return a sentence that begins with `why`.
+
+    Raises:
+        DkconfError: The machine said no, or is not healthy afterwards.
+    """
     with engine.signals.held():
         problems = revert(engine, booting=booting)
     words = f"{why}: {journal.command}; the host is as before it"
     if problems:
         raise DkconfError(f"{words}, but: " + "; ".join(problems))
-    return (words,)
+    return words
 
 
 def expired(engine: Engine, journal: Journal) -> bool:

@@ -11,8 +11,10 @@ from dataclasses import replace
 
 from dkconf.apply.change import carry_out
 from dkconf.apply.context import Context, Outcome
+from dkconf.apply.journal import Journal
 from dkconf.apply.observe import observe
-from dkconf.apply.session import Session, change, refuse_while_waiting
+from dkconf.apply.revert import undo
+from dkconf.apply.session import Session, ask, change, refuse_while_waiting
 from dkconf.apply.work import Order
 from dkconf.errors import Status, UsageProblem
 from dkconf.plan.diff import diff
@@ -21,8 +23,14 @@ from dkconf.plan.diff import diff
 def rollback(
     ctx: Context, number: int | None = None, *, confirm_timeout: int | None = None, drain_timeout: int = 600
 ) -> Outcome:
-    """Put generation `number` in force again; None = the one before the present."""
+    """Put generation `number` in force again; None = the one before the present.
+
+    A change that waits for its confirmation is undone at once, where no number is given.
+    """
     with change(ctx, f"rollback {number or ''}".strip()) as session:
+        waiting = session.engine.journal.read()
+        if number is None and waiting is not None and waiting.deadline is not None:
+            return _undone(session, waiting)
         refuse_while_waiting(session)
         number = number or _before(session)
         store = session.engine.generations
@@ -51,6 +59,14 @@ def rollback(
             drain_seconds=drain_timeout,
         )
         return carry_out(session, order)
+
+
+def _undone(session: Session, waiting: Journal) -> Outcome:
+    """Do now what would be done at the deadline."""
+    if not ask(session, (("warn", f"{waiting.command} waits for its confirmation; it is undone now"),)):
+        return Outcome(Status.ERROR, (("plain", "nothing was changed"),), {"changed": False})
+    words = undo(session.engine, waiting, "not to be confirmed")
+    return Outcome(Status.OK, (("ok", words),), {"changed": True}, True)
 
 
 def _before(session: Session) -> int:

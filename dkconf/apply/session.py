@@ -171,7 +171,7 @@ def refuse_while_waiting(session: Session) -> None:
     until = utc(journal.deadline.wall)
     raise Waiting(
         f"{journal.command} waits for its confirmation until {until}; `dkconf confirm` keeps it, "
-        "after which this command can be given again; without that it goes back by itself"
+        "`dkconf rollback` undoes it now; without either it goes back by itself"
     )
 
 

@@ -199,7 +199,10 @@ def confirm(**options: Any) -> int:
 @confirm_timeout_option
 @drain
 def rollback(number: int | None, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
-    """Go back to generation N, or to the one before the present. Needs no network, no git and no inventory."""
+    """Go back to generation N, or to the one before the present; from an unconfirmed change at once.
+
+    Needs no network, no git and no inventory.
+    """
     from dkconf.apply import operations
 
     context = _context(options, asks=True, title="Go back?", need_inventory=False)

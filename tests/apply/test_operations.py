@@ -401,6 +401,26 @@ def test_confirm_keeps_it(host: Host) -> None:
     assert not operations.recover(host.ctx()).changed
 
 
+def test_rollback_does_not_wait_for_the_deadline(host: Host) -> None:
+    """Whoever sees that the change was wrong goes back at once; to a certain generation only after that."""
+    operations.apply_plan(host.ctx())
+    before = dict(host.system.files)
+    operations.disable_filter(host.ctx(), "signer", confirm_timeout=600)
+
+    with pytest.raises(Waiting, match="rollback"):
+        operations.rollback(host.ctx(), 1)
+    with pytest.raises(Waiting):
+        operations.disable_filter(host.ctx(), "signer", emergency=True)
+    outcome = operations.rollback(host.ctx())
+
+    assert "the host is as before it" in text(outcome)
+    assert ["signer", "second"] == host.called()
+    for path in (MC_PATH, CF_PATH, FRAGMENT):
+        assert before[path] == host.system.files[path]
+    assert "disarm" in host.machine.calls
+    assert operations.apply_plan(host.ctx()).data["changed"] is False
+
+
 def test_unconfirmed_goes_back_exactly(host: Host) -> None:
     """After the deadline every file is as before, and the generation is gone."""
     before = dict(host.system.files)
