@@ -63,7 +63,8 @@ def _under_way(session: Session, lines: list[Line], data: dict[str, Any]) -> Non
     after = session.engine.journal.outstanding()
     if after is not None:
         names = [step.service.filter for step in after.stop]
-        lines.append(("warn", f"still running until their last connections end: {', '.join(names) or '-'}"))
+        told = ", ".join(names) or "-"
+        lines.append(("warn", f"not stopped yet: {told}; the next `dkconf apply` does it once nobody is connected"))
         data["outstanding"] = names
     overrides = session.engine.journal.overrides()
     for name, on in sorted(overrides.items()):

@@ -70,7 +70,7 @@ def _switch(
         order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
         if emergency:
             order = replace(order, gates=False, canary=False, settle=False, emergency=True)
-            order = replace(order, take_over=_all_drift(order.plan))
+            order = replace(order, take_over=_all_drift(order.plan), plan=_running_on(order.plan))
         if order.plan.empty:
             return _nothing(session, order, name, on)
         outcome = carry_out(session, order)
@@ -127,6 +127,12 @@ def _alone(plan: Plan, desired: DesiredState, name: str) -> Plan:
         drift=tuple(d for d in plan.drift if d.path in own),
         overrides={},
     )
+
+
+def _running_on(plan: Plan) -> Plan:
+    """Return the plan with the words for a filter that is not stopped now."""
+    why = "not now; in an emergency it runs on until the next `dkconf apply`"
+    return replace(plan, services=tuple(replace(s, why=why) if s.action == "stop" else s for s in plan.services))
 
 
 def _all_drift(plan: Plan) -> frozenset[str]:
