@@ -36,6 +36,13 @@ class Checker:
         return written(self.root, path) is not None
 
 
+SERVICE_MANAGERS = {
+    "debian": ("systemd", "sysv", "direct"),
+    "rhel": ("systemd", "sysv", "direct"),
+    "freebsd": ("rcd", "direct"),
+}
+
+
 def check(source: Source, root: Node, inventory: Inventory) -> None:
     """Add a finding per thing that does not fit together."""
     checker = Checker(source, root)
@@ -149,6 +156,16 @@ def _check_host(checker: Checker, inventory: Inventory, name: str, host: Host) -
     ]
     _check_sockets(checker, here, known)
     _check_keys_of_dk_filter(checker, here, inventory, host, known)
+    # Either is None where the value itself is in error already.
+    managers = SERVICE_MANAGERS.get(host.platform, ())
+    if managers and host.service_manager and host.service_manager not in managers:
+        at = "service_manager" if checker.has(*here, "service_manager") else "platform"
+        checker.at_value(
+            "REF006",
+            (*here, at),
+            f"{host.service_manager} is no service manager of {host.platform}",
+            f"write service_manager: {managers[0]}, or direct",
+        )
     if host.service_manager == "direct":
         for index, filter_name, filter_ in known:
             service_ = (host.services or {}).get(filter_name)

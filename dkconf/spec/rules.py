@@ -92,6 +92,9 @@ _FILE = _rules(
     ("REF005", "no way to start a filter",
      """Under `service_manager: direct` there is no service manager to ask: each filter that dkconf starts
      needs an argv."""),
+    ("REF006", "a service manager that the platform has not",
+     """systemd and System V scripts are Debian's and RHEL's, rc.d (`rcd`) is FreeBSD's; `direct`, where dkconf starts
+     and stops filters itself, is possible everywhere. The default is systemd, so a FreeBSD host has to say `rcd`."""),
     ("KEY005", "a selector is used by two keys",
      """DNS does not tell `Jan` from `jan`: both keys would be published at one name, and verifiers would
      fetch whichever comes first. Give the second key a selector of its own."""),
