@@ -1,7 +1,7 @@
 # Each target does its whole set-up; see scripts/setup.sh.
 PYTHON = .venv/bin/python
-# Live tests wait more than they compute, but a lab's sendmail must not starve.
-WORKERS = auto --maxprocesses 4
+# Live tests wait more than they compute, but a lab's sendmail must not starve. The long ones stand at the end: steal them.
+WORKERS = auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test lint unit live bench setup clean
 
