@@ -12,7 +12,7 @@ from dataclasses import replace
 from dkconf.desired.state import DesiredState
 from dkconf.plan.actual import ActualState, FileState, LastApplied
 from dkconf.plan.files import drift_of, file_changes, sendmail_changes
-from dkconf.plan.filters import changed_settings, filter_changes, service_changes
+from dkconf.plan.filters import changed_settings, filter_changes, refusing_filters, service_changes
 from dkconf.plan.keys import key_changes, record_changes
 from dkconf.plan.model import Plan
 
@@ -56,7 +56,7 @@ def diff(
         drift=drift_of(desired, actual, last),
         overrides=dict(overrides or {}),
         take_over=tuple(sorted(take_over)),
-        problems=(*problems, *key_problems),
+        problems=(*problems, *key_problems, *refusing_filters(desired, actual, last)),
         notes=notes,
     )
 

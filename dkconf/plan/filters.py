@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dkconf.desired.state import DesiredState, MilterFilter
+from dkconf.errors import Refusal
 from dkconf.plan.actual import ActualState, LastApplied
 from dkconf.plan.model import FilterChange, ServiceChange
 from dkconf.sendmail import cf, mc
 
 CALLED, DEFINED, ABSENT = "called by sendmail", "defined, not called", "absent"
 LATER = ", once its last mail is through"
+FAIL_REJECT = "fail-reject"
+"""The risk of F=R."""
 FAILURE_WORDS = {
     "accept": "mail passes unfiltered when it fails",
     "tempfail": "mail is put off when it fails (F=T)",
@@ -54,6 +57,26 @@ def _settings_words(before: MilterFilter, after: MilterFilter) -> tuple[str, ...
     if before.settings_digest != after.settings_digest and not words:
         words.append("settings change")
     return tuple(words)
+
+
+def refusing_filters(desired: DesiredState, actual: ActualState, last: LastApplied | None) -> tuple[Refusal, ...]:
+    """Return a refusal per filter that begins to have mail refused (F=R) while it is down.
+
+    One that sendmail calls that way already is no new danger, and must not be in the way of other changes.
+    """
+    before = {f.name for f in last.desired.filters if f.enabled and f.on_failure == "reject"} if last else set()
+    if actual.cf is not None:
+        model = cf.parse(mc.decode(actual.cf.content))
+        before |= {n for n, x in model.filters.items() if n in model.input_filters and x.on_failure == "reject"}
+    return tuple(
+        Refusal(
+            FAIL_REJECT,
+            f"filter {f.name}: on_failure: reject (F=R): while it is down, all mail is refused for good and bounces",
+            f"write on_failure: tempfail, so that senders try again, or --accept-risk {FAIL_REJECT}",
+        )
+        for f in desired.filters
+        if f.enabled and f.on_failure == "reject" and f.name not in before
+    )
 
 
 def changed_settings(desired: DesiredState, last: LastApplied | None) -> list[str]:

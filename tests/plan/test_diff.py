@@ -64,6 +64,22 @@ def test_settings_in_words(signer: MilterFilter) -> None:
     ) == change.settings
 
 
+def test_refusing_mail_is_a_risk_of_its_own(signer: MilterFilter) -> None:
+    """F=R is refused where it begins, by name; where sendmail calls the filter so already, or not at all, it is not."""
+    refusing = replace(signer, on_failure="reject")
+    actual, last = applied(state(signer))
+
+    plan = diff(state(refusing), actual, last)
+
+    (refusal,) = safety.refusals(plan)
+    assert "fail-reject" == refusal.risk
+    assert "--accept-risk fail-reject" in refusal.way_on
+    assert () == safety.without((refusal,), {"fail-reject"})
+    assert () == safety.refusals(diff(state(replace(refusing, enabled=False)), actual, last))
+    actual, last = applied(state(refusing))
+    assert () == safety.refusals(diff(state(refusing), actual, last))
+
+
 def test_order_alone_is_a_change(signer: MilterFilter) -> None:
     """Filters called in another order: said, and rebuilt."""
     second = milter("second", 8892)
