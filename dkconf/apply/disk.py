@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+from dkconf.apply.folders import Misled, open_folder
 from dkconf.apply.steps import Hook, Steps
 from dkconf.apply.system import TEMPORARY, SystemProblem, holder_words, said
 from dkconf.errors import Locked
@@ -107,6 +108,9 @@ class RealSystem:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             handle = os.open(name, flags, dir_fd=folder)
             try:
+                # A second name could be that of a private file, put here for us to give it a wider mode.
+                if os.fstat(handle).st_nlink > 1:
+                    raise SystemProblem(f"{self._real(path)}: has a second name (hard link); remove that first")
                 os.fchown(handle, uid, gid)
                 os.fchmod(handle, mode)
                 os.fsync(handle)
@@ -182,10 +186,11 @@ class RealSystem:
 
     def clean(self, path: str) -> None:
         directory, name = os.path.split(self._real(path))
-        temporary = os.path.join(directory, f".{name}{TEMPORARY}")
+        temporary = f".{name}{TEMPORARY}"
         # Looked for first: on a read-only file system even a name that is not there cannot be unlinked.
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
+        if os.path.lexists(os.path.join(directory, temporary)):
+            with self._parent(path) as (folder, _):
+                os.unlink(temporary, dir_fd=folder)
 
     @contextmanager
     def lock(self, path: str, holder: dict[str, Any]) -> Iterator[None]:
@@ -221,7 +226,9 @@ class RealSystem:
         real = self._real(path)
         directory, name = os.path.split(real)
         try:
-            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            folder = open_folder(directory)
+        except Misled as exc:
+            raise SystemProblem(f"{real}: {exc}; remove it") from None
         except OSError as exc:
             raise SystemProblem(f"{directory}: {said(exc)}") from exc
         try:
@@ -234,9 +241,16 @@ class RealSystem:
     def _state(self, path: str, *, content: bool) -> FileState | None:
         real = self._real(path)
         try:
-            handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            folder = open_folder(os.path.dirname(real), to_pass=True)
+            try:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+                handle = os.open(os.path.basename(real), flags, dir_fd=folder)
+            finally:
+                os.close(folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except Misled as exc:
+            raise SystemProblem(f"{real}: {exc}; remove it") from None
         except OSError as exc:
             if exc.errno == errno.ELOOP:
                 raise SystemProblem(

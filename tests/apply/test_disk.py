@@ -96,6 +96,50 @@ def test_a_planted_temporary_file_is_not_followed(system: RealSystem, tmp_path: 
     assert b"new" == (tmp_path / "etc/a").read_bytes()
 
 
+@needs_root
+def test_a_link_to_a_folder_is_followed_only_if_root_set_it(system: RealSystem, tmp_path: Path) -> None:
+    """The mail user owns /etc/mail: a link in the place of its m4 leads neither reading nor writing elsewhere."""
+    elsewhere = tmp_path / "cron.d"
+    elsewhere.mkdir()
+    (elsewhere / "a").write_bytes(b"intact")
+    mail = tmp_path / "etc/mail"
+    mail.mkdir()
+    (mail / "m4").symlink_to("../../cron.d")
+
+    system.write("/etc/mail/m4/b", state(b"root's own link"))
+    assert b"root's own link" == (elsewhere / "b").read_bytes()
+
+    os.chown(mail, 65534, 65534)
+    for act in (
+        lambda: system.write("/etc/mail/m4/c", state(b"x")),
+        lambda: system.write("/etc/mail/m4/a", state(b"x")),
+        lambda: system.set_attributes("/etc/mail/m4/a", 0o666, "0", "0"),
+        lambda: system.remove("/etc/mail/m4/a"),
+        lambda: system.mkdir("/etc/mail/m4/d", 0o755, "0", "0"),
+        lambda: system.read("/etc/mail/m4/a"),
+    ):
+        with pytest.raises(SystemProblem, match=r'"m4" on the way to .* is a link'):
+            act()
+    assert ["a", "b"] == sorted(os.listdir(elsewhere))
+    assert b"intact" == (elsewhere / "a").read_bytes()
+    assert 0o644 == (elsewhere / "a").stat().st_mode & 0o777
+
+
+def test_a_second_name_of_a_private_file_keeps_its_mode(system: RealSystem, tmp_path: Path) -> None:
+    """A hard link in the place of a managed file does not get a private file a wider mode."""
+    secret = tmp_path / "shadow"
+    secret.write_bytes(b"root:x")
+    secret.chmod(0o600)
+    os.link(secret, tmp_path / "etc/a")
+
+    with pytest.raises(SystemProblem, match="second name"):
+        system.set_attributes("/etc/a", 0o644, str(os.geteuid()), str(os.getegid()))
+    system.write("/etc/a", state(b"new"))
+
+    assert b"root:x" == secret.read_bytes()
+    assert 0o600 == secret.stat().st_mode & 0o777
+
+
 def test_another_root_is_not_left(system: RealSystem, tmp_path: Path) -> None:
     """With --root a directory that is a link to elsewhere, and dots, are refused."""
     (tmp_path / "etc/mail").symlink_to("/etc")

@@ -106,9 +106,7 @@ def test_a_filter_without_its_program(paths: HostPaths, tmp_path: Path) -> None:
     assert [] == preflight(paths, [service("/nowhere/x", running=False), service("/nowhere/x", managed=False)])
 
 
-def test_a_host_without_systemd(
-    paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_without_systemd(paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit that nobody starts is told before it is written; a filter that is off needs no systemd."""
     monkeypatch.setattr(checks, "systemd_runs", lambda: False)
     there = str(tmp_path / "m4")
@@ -119,9 +117,7 @@ def test_a_host_without_systemd(
     assert [] == preflight(paths, [service(there, running=False), service(there, managed=False)])
 
 
-def test_an_emergency_asks_for_little(
-    paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_emergency_asks_for_little(paths: HostPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No m4, no library, a short host name: the live .cf can lose a filter all the same. Without root it cannot."""
     monkeypatch.setattr(checks, "qualified_name", lambda: "")
     (tmp_path / "m4").unlink()
