@@ -6,10 +6,11 @@ who git runs as; fsmonitor and hooks are off besides, and nothing is written, no
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from dkconf.spec.repository import find_top, other_writer
 
 TIMEOUT_SECONDS = 10
 
@@ -24,7 +25,7 @@ class Commit:
 
 def commit_of(path: str) -> Commit:
     """Return the commit that the file `path` lies in; an empty one where there is no repository or no git."""
-    top = _top(Path(path).resolve().parent)
+    top = find_top(Path(path).resolve().parent)
     if top is None:
         return Commit()
     head = _git(top, "rev-parse", "--verify", "HEAD")
@@ -34,29 +35,8 @@ def commit_of(path: str) -> Commit:
     return Commit(head.strip(), status is None or bool(status.strip()))
 
 
-def _top(folder: Path) -> Path | None:
-    for candidate in (folder, *folder.parents):
-        if (candidate / ".git").exists():
-            return candidate
-    return None
-
-
-def _owner(top: Path) -> tuple[int, int]:
-    """Return (uid, gid) of whoever may write to the repository; not root if anybody else owns a part of
-    it."""
-    owners = []
-    for path in (top / ".git" / "config", top / ".git", top):
-        try:
-            info = os.lstat(path)
-        except OSError:
-            continue
-        owners.append((info.st_uid, info.st_gid))
-    return next((o for o in owners if o[0] != 0), owners[0] if owners else (0, 0))
-
-
 def _git(top: Path, *arguments: str) -> str | None:
-    uid, gid = _owner(top)
-    as_owner = os.geteuid() == 0 and uid != 0
+    other = other_writer(top)
     safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", f"safe.directory={top}")
     try:
         done = subprocess.run(
@@ -72,9 +52,9 @@ def _git(top: Path, *arguments: str) -> str | None:
                 "GIT_OPTIONAL_LOCKS": "0",
                 "GIT_TERMINAL_PROMPT": "0",
             },
-            user=uid if as_owner else None,
-            group=gid if as_owner else None,
-            extra_groups=[] if as_owner else None,
+            user=other[0] if other else None,
+            group=other[1] if other else None,
+            extra_groups=[] if other else None,
             timeout=TIMEOUT_SECONDS,
             check=False,
         )

@@ -13,6 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from dkconf.spec.repository import find_top, other_writer
+
 TIMEOUT_SECONDS = 60  # git grep over a large work tree on a slow runner
 _OFF = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "protocol.allow=never")
 
@@ -23,8 +25,7 @@ class Repository:
 
     def run(self, *arguments: str) -> bytes | None:
         """Return what git says; None if it fails, cannot be run or takes too long."""
-        uid, gid = _owner(self.top)
-        as_owner = os.geteuid() == 0 and uid != 0
+        other = other_writer(self.top)
         options = [part for setting in (*_OFF, f"safe.directory={self.top}") for part in ("-c", setting)]
         try:
             done = subprocess.run(
@@ -32,7 +33,7 @@ class Repository:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 env={
-                    "PATH": os.environ.get("PATH", os.defpath) if not as_owner else "/usr/local/bin:/usr/bin:/bin",
+                    "PATH": os.environ.get("PATH", os.defpath) if not other else "/usr/local/bin:/usr/bin:/bin",
                     "HOME": "/nonexistent",
                     "LC_ALL": "C",
                     "GIT_CONFIG_NOSYSTEM": "1",
@@ -41,9 +42,9 @@ class Repository:
                     "GIT_NO_LAZY_FETCH": "1",
                     "GIT_TERMINAL_PROMPT": "0",
                 },
-                user=uid if as_owner else None,
-                group=gid if as_owner else None,
-                extra_groups=[] if as_owner else None,
+                user=other[0] if other else None,
+                group=other[1] if other else None,
+                extra_groups=[] if other else None,
                 timeout=TIMEOUT_SECONDS,
                 check=False,
             )
@@ -110,20 +111,5 @@ class Repository:
 
 def find(folder: Path) -> Repository | None:
     """Return the repository that a folder lies in."""
-    folder = folder.resolve()
-    for candidate in (folder, *folder.parents):
-        if (candidate / ".git").exists():
-            return Repository(candidate)
-    return None
-
-
-def _owner(top: Path) -> tuple[int, int]:
-    """Return (uid, gid) of whoever may write to the repository; not root if anybody else owns a part of it."""
-    owners = []
-    for path in (top / ".git" / "config", top / ".git", top):
-        try:
-            info = os.lstat(path)
-        except OSError:
-            continue
-        owners.append((info.st_uid, info.st_gid))
-    return next((o for o in owners if o[0] != 0), owners[0] if owners else (0, 0))
+    top = find_top(folder.resolve())
+    return Repository(top) if top else None

@@ -58,8 +58,11 @@ def test_nothing_is_written(repository: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have another owner")
-@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.x.clean"])
-def test_a_repository_runs_nothing_as_root(repository: Path, tmp_path: Path, setting: str) -> None:
+@pytest.mark.parametrize("shape", ["owned", "worktree", "writable"])
+@pytest.mark.parametrize(
+    "setting", ["core.fsmonitor", "filter.x.clean", "core.sshCommand", "core.hooksPath", "alias.status", "include.path"]
+)
+def test_a_repository_runs_nothing_as_root(repository: Path, tmp_path: Path, setting: str, shape: str) -> None:
     """What a repository's owner put into its configuration runs as that owner, or not at all."""
     open_to_all = tmp_path / "out"
     open_to_all.mkdir()
@@ -67,17 +70,34 @@ def test_a_repository_runs_nothing_as_root(repository: Path, tmp_path: Path, set
     script = tmp_path / "script"
     script.write_text(f"#!/bin/sh\nid -u > {open_to_all}/ran\ncat\n")
     script.chmod(0o755)
-    git(repository, "config", setting, str(script))
-    (repository / ".gitattributes").write_text("*.yaml filter=x\n")
-    (repository / "inventory.yaml").write_text("version: 1 \n")
-    for path in [repository, *repository.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY)
+    value = str(script)
+    if setting == "include.path":
+        included = tmp_path / "included"
+        included.write_text(f'[core]\n\tfsmonitor = {script}\n[filter "x"]\n\tclean = {script}\n')
+        value = str(included)
+    if setting == "core.hooksPath":
+        (open_to_all / "post-index-change").write_bytes(script.read_bytes())
+        (open_to_all / "post-index-change").chmod(0o755)
+        value = str(open_to_all)
+    place = repository
+    if shape == "worktree":
+        place = tmp_path / "worktree"
+        git(repository, "worktree", "add", "-q", str(place))
+    git(repository, "config", setting, f"!{value}" if setting.startswith("alias") else value)
+    (place / ".gitattributes").write_text("*.yaml filter=x\n")
+    (place / "inventory.yaml").write_text("version: 1 \n")
+    if shape == "writable":
+        (repository / ".git/config").chmod(0o666)
+    else:
+        for path in [repository, *repository.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY)
     for path in (*tmp_path.parents, tmp_path):
         if path.stat().st_mode & 0o005 != 0o005 and "pytest" in str(path):
             path.chmod(0o755)
 
-    commit_of(str(repository / "inventory.yaml"))
+    found = commit_of(str(place / "inventory.yaml"))
 
+    assert found.commit
     ran = open_to_all / "ran"
     assert not ran.exists() or ran.read_text().strip() == str(NOBODY)
     assert not (setting == "core.fsmonitor" and ran.exists())
