@@ -88,10 +88,11 @@ def _order(session: Session, command: str, take_over: frozenset[str]) -> Order:
         inventory_digest=want.inventory.digest,
         overrides=want.overrides,
     )
+    back = (session.went_back,) if session.went_back and not plan.empty else ()
     return Order(
         command=command,
         desired=desired,
-        plan=replace(plan, notes=(*plan.notes, *desired.warnings)),
+        plan=replace(plan, notes=(*plan.notes, *desired.warnings, *back)),
         actual=actual,
         overrides=want.overrides,
         inventory=want.path,

@@ -147,11 +147,24 @@ def _drift(session: Session, lines: list[Line], data: dict[str, Any]) -> bool:
     else:
         lines.append(("ok", "files: as they were written, and as the inventory wants them" if pending else
                       "files: as they were written"))  # fmt: skip
-    if pending is not None and not pending.empty and not would:
+    lines += _filters_would(session, pending)
+    if pending is not None and not pending.empty and not would and not pending.filters:
         lines.append(("plain", "apply would change records, keys or services: see `dkconf plan`"))
     data["files"] = rows
     data["inventory"] = pending is not None
     return bool(drifted) or (pending is not None and not pending.empty)
+
+
+def _filters_would(session: Session, pending: Plan | None) -> list[Line]:
+    """What apply would do to each filter, in words; above all where it would undo a rollback."""
+    if pending is None or pending.empty:
+        return []
+    back = session.went_back
+    lines: list[Line] = [("warn", back)] if back else []
+    for change in pending.filters:
+        becomes = change.becomes if change.was != change.becomes else ", ".join(change.settings)
+        lines.append(("warn" if back else "plain", f"apply would: filter {change.name}: {change.was} -> {becomes}"))
+    return lines
 
 
 def _plans(session: Session) -> tuple[Plan | None, Plan | None]:

@@ -55,6 +55,19 @@ class Session:
     def machine(self) -> Machine:
         return self.engine.machine
 
+    @property
+    def went_back(self) -> str:
+        """Return a sentence where a rollback made the generation in force; apply may undo it. "" = it did not."""
+        if self.last is None:
+            return ""
+        command = self.engine.generations.manifest(self.last.number).command
+        if not command.startswith("rollback"):
+            return ""
+        return (
+            f"generation {self.last.number} came by `dkconf {command}`, and the inventory wants otherwise: "
+            "`dkconf apply` would undo that"
+        )
+
 
 def host_name(ctx: Context) -> str:
     """Return --host, or this machine's name."""

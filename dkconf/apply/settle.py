@@ -7,6 +7,7 @@ flow: a filter that runs on for nothing does no harm, one that is stopped too ea
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from dkconf.apply.activate import Engine
@@ -109,6 +110,8 @@ def edit_inventory(engine: Engine, edit: tuple[str, ...]) -> tuple[Line, ...]:
         from dkconf.spec import edit as text_edit
 
         disk = RealSystem("/")
+        # A checkout may lie behind its owner's own link; what is written there is an inventory all the same.
+        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
         found = disk.read(path)
         if found is None:
             raise DkconfError(f"{path}: not found")

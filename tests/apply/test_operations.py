@@ -265,6 +265,25 @@ def test_rollback_keeps_what_the_host_wrote_since(host: Host) -> None:
     assert host.system.files[MC_PATH].content.startswith(b"dnl a new line\n")
 
 
+def test_after_a_rollback_it_is_said_what_apply_would_undo(host: Host) -> None:
+    """status and plan name the rollback, and in words the filter that the inventory would turn on or off again."""
+    operations.apply_plan(host.ctx())
+    host.edit("filters: [signer, second]", "filters: [signer, second]\n    disabled_filters: [signer]")
+    operations.apply_plan(host.ctx())
+    operations.rollback(host.ctx())
+
+    status = [line for _, line in operations.status(host.ctx()).lines]
+    plan = [line for _, line in operations.plan_host(host.ctx()).lines]
+
+    words = (
+        "generation 3 came by `dkconf rollback 1`, and the inventory wants otherwise: `dkconf apply` would undo that"
+    )
+    assert words in status
+    assert f"note: {words}" in plan
+    assert "apply would: filter signer: called by sendmail -> defined, not called" in status
+    assert "filter signer: called by sendmail -> defined, not called" in plan
+
+
 def test_rollback_without_m4(host: Host) -> None:
     """If m4 fails the stored sendmail.cf is used."""
     operations.apply_plan(host.ctx())
