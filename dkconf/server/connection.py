@@ -28,6 +28,9 @@ NEGOTIATION_SECONDS: Final = 60.0
 """An MTA negotiates as soon as it has connected; what is silent for so long is none."""
 IDLE_SECONDS: Final = 7210.0
 """Longest silence after that; libmilter's default, a little over the two hours of an SMTP client."""
+MESSAGE_SECONDS: Final = 6 * 3600.0
+"""Longest message, however it trickles in; sendmail hands a message over when it has all of it, and waits for its client
+an hour a block (Timeout.datablock)."""
 
 _WAIT: Final = b"wait"
 _TIMEOUT: Final = TxtAnswer("failed", (), "timeout", 0)
@@ -67,9 +70,14 @@ class Connection:
         """Whether a message is open, or a reply is still to be written."""
         return self._dialogue.in_message or self._pending is not None or self._unsent is not None
 
-    def idle_limit(self) -> float:
-        """Return after how many seconds of silence the connection is to be closed."""
-        return NEGOTIATION_SECONDS if self._session is None else IDLE_SECONDS
+    def overdue(self, now: float) -> bool:
+        """Return whether the connection is to be closed: silent for too long, or in one message for too long.
+
+        Args:
+            now: The loop's time.
+        """
+        silence = NEGOTIATION_SECONDS if self._session is None else IDLE_SECONDS
+        return now - self.touched > silence or (self._open and now - self._started > MESSAGE_SECONDS)
 
     # --- octets
 

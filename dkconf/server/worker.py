@@ -136,7 +136,7 @@ class Worker:
         self._beats += 1
         if self._beats % _SWEEP_BEATS == 0:
             for connection in list(self._connections):
-                if now - connection.touched > connection.idle_limit():
+                if connection.overdue(now):
                     connection.close()
             if self._log.lost != self._lost:
                 self._slot.add(metrics.LOG_LINES_LOST, self._log.lost - self._lost)

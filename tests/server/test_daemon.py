@@ -251,6 +251,30 @@ def test_silence_is_not_waited_for_for_ever(own):
         assert [b"s"] == _selectors(known.end_of_message())
 
 
+def test_a_message_that_trickles_is_cut_off(own):
+    """An octet now and then is no silence; a message that takes for ever is closed all the same, others go on."""
+    _patched(own, "worker as w, dkconf.server.connection as c; c.MESSAGE_SECONDS = 1.0; w._SWEEP_BEATS = 1")
+    with Mta(own.socket) as slow, Mta(own.socket) as known:
+        slow.begin()
+        whole = message(body=b"x" * 60000)
+        slow.send(whole[: -50000 - 5])  # in the middle of the body: 50,000 octets and the end are to come
+        ended = False
+        deadline = time.monotonic() + 20
+        slow.sock.settimeout(0.1)
+        while not ended:
+            assert time.monotonic() < deadline
+            try:
+                slow.send(b"x")
+                ended = slow.sock.recv(1) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                ended = True
+        known.begin()
+        known.send(message())
+        assert [b"s"] == _selectors(known.end_of_message())
+
+
 def test_workers_end_when_the_parent_is_killed(own):
     """Nobody would replace them; the socket must not be served by half a daemon."""
     own.start()
