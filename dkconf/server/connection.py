@@ -29,8 +29,8 @@ NEGOTIATION_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 7210.0
 """Longest silence after that; libmilter's default, a little over the two hours of an SMTP client."""
 MESSAGE_SECONDS: Final = 6 * 3600.0
-"""Longest message, however it trickles in; sendmail hands a message over when it has all of it, and waits for its client
-an hour a block (Timeout.datablock)."""
+"""Longest message, however it trickles in; sendmail hands a message over when it has all of it, and waits for its
+client an hour a block (Timeout.datablock)."""
 
 _WAIT: Final = b"wait"
 _TIMEOUT: Final = TxtAnswer("failed", (), "timeout", 0)
@@ -61,9 +61,8 @@ class Connection:
         self._unsent: bytearray | None = None
         self._open = False
         self._decided = False
-        self._started = 0.0
         self.closed = False
-        self.touched = worker.loop.time()
+        self.touched = self._started = worker.loop.time()
 
     @property
     def in_message(self) -> bool:
@@ -76,8 +75,9 @@ class Connection:
         Args:
             now: The loop's time.
         """
-        silence = NEGOTIATION_SECONDS if self._session is None else IDLE_SECONDS
-        return now - self.touched > silence or (self._open and now - self._started > MESSAGE_SECONDS)
+        if self._session is None:
+            return now - self._started > NEGOTIATION_SECONDS
+        return now - self.touched > IDLE_SECONDS or (self._open and now - self._started > MESSAGE_SECONDS)
 
     # --- octets
 
@@ -179,7 +179,7 @@ class Connection:
             m.Body(memoryview(bytes(c.chunk)), c.last) if isinstance(c, m.Body) else c for c in commands
         ]
         self._backlog = (self._backlog or []) + owned
-        self._worker.loop.remove_reader(self.sock)
+        self._worker.loop.remove_reader(self.sock.fileno())
 
     def _send(self, octets: bytes) -> None:
         if not octets or self.closed:
@@ -197,8 +197,8 @@ class Connection:
         if count < len(octets):
             # The MTA does not read: neither do we, until it does.
             self._unsent = bytearray(octets[count:])
-            self._worker.loop.remove_reader(self.sock)
-            self._worker.loop.add_writer(self.sock, self._writable)
+            self._worker.loop.remove_reader(self.sock.fileno())
+            self._worker.loop.add_writer(self.sock.fileno(), self._writable)
 
     def _writable(self) -> None:
         assert self._unsent is not None
@@ -211,11 +211,11 @@ class Connection:
             return
         if not self._unsent:
             self._unsent = None
-            self._worker.loop.remove_writer(self.sock)
+            self._worker.loop.remove_writer(self.sock.fileno())
             if self._worker.stopping and not self.in_message:
                 self.close()
             elif self._backlog is None:
-                self._worker.loop.add_reader(self.sock, self.readable)
+                self._worker.loop.add_reader(self.sock.fileno(), self.readable)
 
     # --- commands; each handler returns the session's reply
 
@@ -379,7 +379,7 @@ class Connection:
             return
         backlog, self._backlog = self._backlog, None
         if backlog is not None and self._unsent is None:
-            self._worker.loop.add_reader(self.sock, self.readable)
+            self._worker.loop.add_reader(self.sock.fileno(), self.readable)
         self._work(backlog or [])
 
     def _forget(self) -> None:
@@ -417,8 +417,8 @@ class Connection:
         self._stop_timers()
         self._pending = None
         loop = self._worker.loop
-        loop.remove_reader(self.sock)
-        loop.remove_writer(self.sock)
+        loop.remove_reader(self.sock.fileno())
+        loop.remove_writer(self.sock.fileno())
         self.sock.close()
         try:
             if self._open:

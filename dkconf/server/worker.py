@@ -96,7 +96,7 @@ class Worker:
         loop = self.loop
         asyncio.set_event_loop(loop)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_reader(self._listener, self._accept)
+        loop.add_reader(self._listener.fileno(), self._accept)
         loop.add_reader(self._channel.sock, self._hear)
         self._beat()
         self._channel.send(("ready", ""))
@@ -115,7 +115,7 @@ class Worker:
             return
         self.stopping = True
         self._slot.load = -1.0
-        self.loop.remove_reader(self._listener)
+        self.loop.remove_reader(self._listener.fileno())
         self._listener.close()
         for connection in list(self._connections):
             # What has arrived already may be the beginning of a message.
@@ -210,7 +210,7 @@ class Worker:
             # At many connections a difference of an eighth is no harm, and asking less often a gain.
             if least is not None and len(self._connections) > least + least // 8 and self._yields < _MOST_YIELDS:
                 self._yields += 1
-                self.loop.remove_reader(self._listener)
+                self.loop.remove_reader(self._listener.fileno())
                 self.loop.call_later(_YIELD_SECONDS, self._accept_again)
                 return
             self._yields = 0
@@ -221,7 +221,7 @@ class Worker:
             except OSError as error:
                 # Out of descriptors, most likely: what is open must end first.
                 self._log(journal.ERR, f"accept: {error.strerror or error}")
-                self.loop.remove_reader(self._listener)
+                self.loop.remove_reader(self._listener.fileno())
                 self.loop.call_later(_PAUSE_SECONDS, self._accept_again)
                 return
             self._begin(sock)
@@ -229,7 +229,7 @@ class Worker:
     def _accept_again(self) -> None:
         if self.stopping:
             return
-        self.loop.add_reader(self._listener, self._accept)
+        self.loop.add_reader(self._listener.fileno(), self._accept)
         if self._waiting.poll(0):
             self._accept()
         else:
@@ -245,7 +245,7 @@ class Worker:
         self._connections.add(connection)
         self._slot.load = float(len(self._connections))
         self._slot.add_at(self._accepted)
-        self.loop.add_reader(sock, connection.readable)
+        self.loop.add_reader(sock.fileno(), connection.readable)
 
     def connection_closed(self, connection: Connection) -> None:
         """Forget a connection."""
