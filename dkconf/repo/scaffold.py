@@ -78,18 +78,8 @@ class Answers:
             "program": self.program,
             "socket": "inet:8892@127.0.0.1" if dk_filter else "local:/run/dkconf/filter.sock",
             "schemes": "domainkeys" if dk_filter else "dkim",
-            "services": self._services(),
             "requirement": self.requirement,
         }
-
-    def _services(self) -> str:
-        """Return what a host needs where dkconf itself starts the filter."""
-        if self.service_manager != "direct":
-            return ""
-        words = ["/usr/bin/dk-filter"]
-        if self.program != "dk-filter":
-            words = ["/usr/local/bin/dkconf-filter", "--config", f"/etc/dkconf-filter/{self.program}.toml"]
-        return f"\n    services:\n      {self.program}:\n        argv: [{', '.join(words)}]"
 
 
 class _Template(string.Template):

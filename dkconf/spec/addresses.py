@@ -48,7 +48,7 @@ def socket(text: str) -> str:
         if text.startswith("/"):
             raise Wrong(f"{quote(text)} names no scheme", right=f"write {quote('local:' + text)}")
         if text.isdigit():
-            raise Wrong(f"{quote(text)} names no host", right=f"write inet:PORT@HOST, e.g. inet:{text}@localhost")
+            raise Wrong(f"{quote(text)} names no host", right=f"write inet:PORT@HOST, e.g. inet:{text[:5]}@localhost")
         raise Wrong(f"{quote(text)} is not a socket")
     if scheme in ("local", "unix"):
         if not rest.startswith("/"):
@@ -69,7 +69,7 @@ def socket(text: str) -> str:
         raise Wrong(
             f"{quote(text)} names no host",
             right=f"sendmail needs it: write {scheme}:PORT@HOST, "
-            f"e.g. {scheme}:{port if port.isdigit() else 8891}@localhost",
+            f"e.g. {scheme}:{port[:5] if port.isdigit() else 8891}@localhost",
         )
     if not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65536:
         raise Wrong(f"{quote(port)} is not a port number", right="write a number from 1 to 65535")

@@ -166,20 +166,6 @@ def _check_host(checker: Checker, inventory: Inventory, name: str, host: Host) -
             f"{host.service_manager} is no service manager of {host.platform}",
             f"write service_manager: {managers[0]}, or direct",
         )
-    if host.service_manager == "direct":
-        for index, filter_name, filter_ in known:
-            service_ = (host.services or {}).get(filter_name)
-            if (
-                filter_.program != "external"
-                and not (service_ and service_.argv)
-                and filter_name not in (host.services or {})
-            ):
-                checker.at_value(
-                    "REF005",
-                    (*here, "filters", index),
-                    f"nothing says how {quote(filter_name)} is started under service_manager: direct",
-                    f"write services: {{{filter_name}: {{argv: [PROGRAM, ARGUMENT, …]}}}}",
-                )
 
 
 def _check_names(

@@ -89,9 +89,6 @@ _FILE = _rules(
      (MAIL_FILTER), but not called."""),
     ("REF004", "a service for a filter that the host has not",
      "`services` says how a filter of the host is started; under `direct` also `sendmail` itself."),
-    ("REF005", "no way to start a filter",
-     """Under `service_manager: direct` there is no service manager to ask: each filter that dkconf starts
-     needs an argv."""),
     ("REF006", "a service manager that the platform has not",
      """systemd and System V scripts are Debian's and RHEL's, rc.d (`rcd`) is FreeBSD's; `direct`, where dkconf starts
      and stops filters itself, is possible everywhere. The default is systemd, so a FreeBSD host has to say `rcd`."""),

@@ -196,6 +196,8 @@ def _key(source: Source, parent: Any, node: Node) -> Scalar:
             )
         elif node.plain and node.text in ("", "~", "null"):
             source.add("YAML011", node, (), "a key is missing before the colon", "write the key's name")
+        elif node.text[:1] == "\x00":  # as stand-ins begin
+            source.add("YAML011", node, (), f"the key {quote(node.text)} begins with a NUL", "write the key's name")
         else:
             return node
     elif not isinstance(node, Unusable):
