@@ -93,6 +93,40 @@ def test_emergency_needs_nothing_but_the_host(faulty: tuple[Lab, Fault], order: 
     assert "skipped" in disabled.out + disabled.err
 
 
+@pytest.mark.parametrize("missing", ["m4", "library", "sense"])
+@pytest.mark.parametrize("managed", [True, False])
+def test_emergency_where_nothing_can_be_built(lab: Lab, missing: str, managed: bool) -> None:
+    """No m4, no cf library, an .mc that m4 stops at: the live sendmail.cf loses the filter, and mail is through."""
+    fault = Fault(lab).start()
+    mc = lab.path("/etc/mail/sendmail.mc")
+    if managed:
+        inventory.write(lab, inventory.external("fault", fault.port, roles="verify", schemes=""), ["fault"], domains=())
+        assert 0 == lab.dkconf("apply", "--yes").status
+    else:
+        line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
+        mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
+        assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
+        lab.restart_sendmail()
+    fault.order("tempfail eom")
+    assert TRY_AGAIN == lab.send().final
+    if missing == "sense":
+        mc.write_text(mc.read_text() + "include(`/etc/mail/gone.m4')\ndefine(`unbalanced\n")
+    else:
+        hidden = {"m4": "/usr/bin/m4", "library": "/usr/share/sendmail/cf/m4/cf.m4"}[missing]
+        assert 0 == lab.run("mount", "--bind", "/dev/null", hidden).status
+    before = mc.read_text()
+
+    disabled = lab.dkconf("disable-filter", "fault", "--emergency")
+
+    assert 0 == disabled.status, disabled
+    assert lab.send().accepted
+    assert "since:" in disabled.out + disabled.err
+    if missing == "sense":
+        assert "include(`/etc/mail/gone.m4')" in mc.read_text()
+    if not managed:
+        assert before != mc.read_text()
+
+
 def test_emergency_on_a_hand_written_line(lab: Lab) -> None:
     """The man with a refused mail and no inventory yet: a one-line INPUT_MAIL_FILTER in sendmail.mc is disabled."""
     fault = Fault(lab).start()
