@@ -8,6 +8,8 @@ import pytest
 
 from tests.lab import Lab, inventory
 from tests.lab.filters import Fault
+from tests.lab.lab import eventually
+from tests.lab.trees import mail_host
 
 pytestmark = pytest.mark.live
 TRY_AGAIN = "451 4.3.2 Please try again later"
@@ -60,6 +62,30 @@ def test_a_late_banner_is_waited_for(tmp_path: Path) -> None:
 
         fault.order("ok")
         assert 0 == lab.dkconf("apply", "--yes").status
+
+
+@pytest.mark.parametrize(("writable", "status"), [(True, 3), (False, 4)])
+def test_a_filter_that_goes_bad_meanwhile_goes_back(faulty: tuple[Lab, Fault], writable: bool, status: int) -> None:
+    """Good while it was judged, bad once it is live: the old state is back and healthy (3), or could not be put
+    back, and the next run does it (4)."""
+    lab, fault = faulty
+    assert 0 == lab.dkconf("disable-filter", "fault", "--yes").status
+    before = mail_host(lab)["/etc/mail"]
+    trace = lab.dir / "trace"
+    enabling = lab.spawn("dkconf", "enable-filter", "fault", "--yes", env={"DKCONF_TRACE_STEPS": str(trace)})
+    assert eventually(lambda: trace.exists() and "tell-sendmail:before" in trace.read_text(), 60, every=0.005)
+    fault.order("tempfail envfrom")
+    if not writable:
+        assert 0 == lab.run("sh", "-c", "mount --bind /etc/mail /etc/mail && mount -o remount,bind,ro /etc/mail").status
+
+    assert status == enabling.process.wait(120), (lab.dir / "spawned.log").read_text()
+
+    if not writable:
+        assert 0 == lab.run("umount", "/etc/mail").status
+        recovered = lab.dkconf("recover")
+        assert recovered.status in (0, 3), recovered
+    assert before == mail_host(lab)["/etc/mail"]
+    assert [] == lab.deliver("as before").fields("X-Fault-Filter")
 
 
 @pytest.mark.parametrize("order", ["reject eom", "close eom", "garbage eoh", "tempfail envfrom", "discard eom", "down"])
