@@ -18,6 +18,8 @@ MAX_VALUE_OCTETS = 256
 long."""
 MAX_PARSED_OCTETS = 65536
 """A field longer than this counts as unparsable."""
+SUPPORTED_VERSION = 1
+"""Of the field, RFC 8601 section 2.6."""
 FOLD_COLUMN = 76
 """A line is folded before it grows beyond this."""
 
@@ -152,13 +154,18 @@ def authserv_id_of(value: bytes) -> str | None:
 
 
 def claims(value: bytes, authserv_id: str) -> bool:
-    """Return True if the field may be taken for ours: it has our authserv-id in any spelling, or cannot be
-    parsed.
+    """Return True if the field may be taken for ours: it has our authserv-id in any spelling, cannot be parsed,
+    or is of a version that is not known.
 
-    Such a field must not reach a reader if it came from outside (RFC 8601 section 5).
+    Such a field must not reach a reader if it came from outside (RFC 8601 section 5). A reader may be more
+    forgiving than the grammar: ours with something around it (`<mx.example.com>`, `mx.example.com/1`) is ours.
     """
-    found = authserv_id_of(value)
-    return found is None or found.rstrip(".").lower() == authserv_id.rstrip(".").lower()
+    found = _head(value)
+    if found is None or found[1] != SUPPORTED_VERSION:
+        return True
+    ours = authserv_id.rstrip(".").lower()
+    text = found[0].lower()
+    return ours in {word.strip("'").rstrip(".") for word in (text, *_TOKEN.findall(text))}
 
 
 def parse_authres(value: bytes) -> AuthRes | None:
@@ -203,7 +210,7 @@ def _head(value: bytes) -> tuple[str, int, int] | None:
         words.append(text)
     if not words or not words[0]:
         return None
-    version = 1
+    version = SUPPORTED_VERSION
     if len(words) == 2:
         if not (words[1].isascii() and words[1].isdigit() and len(words[1]) < 6):
             return None

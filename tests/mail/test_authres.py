@@ -136,14 +136,27 @@ def test_authserv_id(value: bytes, expected: str | None) -> None:
         (b' "mx.example.com"; dkim=pass', True),
         (b" (x)mx.example.com; dkim=pass", True),
         (b" mx.example.com", True),
+        (b" mx.example.com/1; dkim=pass", True),
+        (b" mx.example.com:; dkim=pass", True),
+        (b" <mx.example.com>; dkim=pass", True),
+        (b" 'mx.example.com'; dkim=pass", True),
+        (b' " mx.example.com"; dkim=pass', True),
+        (b" mx.example.com\xc2\xa0; dkim=pass", True),
         (b" dkim=pass header.d=x", True),
         (b" mx.example.com.evil; dkim=pass", False),
         (b" notmx.example.com; dkim=pass", False),
         (b" other; comment=(mx.example.com; dkim=pass)", False),
+        (b" other/1; dkim=pass", False),
+        (b" other 1; dkim=pass", False),
+        (b" other 2; dkim=pass", True),
+        (b" mx.example.com 2; dkim=pass", True),
     ],
 )
 def test_claims(value: bytes, ours: bool) -> None:
-    """A field that may be taken for ours must go: our id in any spelling, or what cannot be parsed."""
+    """A field that may be taken for ours must go: our id in any spelling, or what cannot be parsed.
+
+    So must one of a version that nobody here knows (RFC 8601 section 5).
+    """
     assert ours is claims(value, "mx.example.com")
 
 
