@@ -80,8 +80,7 @@ class RealSystem:
         with self.step(f"write:{path}"), self._parent(path) as (folder, name):
             uid, gid = self._ids(path, state.owner, state.group)
             temporary = f".{name}{TEMPORARY}"
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
+            _out_of_the_way(temporary, folder)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             handle = os.open(temporary, flags, 0o600, dir_fd=folder)
             try:
@@ -178,8 +177,7 @@ class RealSystem:
     def symlink(self, path: str, target: str) -> None:
         with self.step(f"symlink:{path}"), self._parent(path) as (folder, name):
             temporary = f".{name}{TEMPORARY}"
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
+            _out_of_the_way(temporary, folder)
             os.symlink(target, temporary, dir_fd=folder)
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
@@ -190,7 +188,7 @@ class RealSystem:
         # Looked for first: on a read-only file system even a name that is not there cannot be unlinked.
         if os.path.lexists(os.path.join(directory, temporary)):
             with self._parent(path) as (folder, _):
-                os.unlink(temporary, dir_fd=folder)
+                _out_of_the_way(temporary, folder)
 
     @contextmanager
     def lock(self, path: str, holder: dict[str, Any]) -> Iterator[None]:
@@ -321,6 +319,16 @@ class RealSystem:
         for name in names:
             with suppress(OSError):
                 os.setxattr(handle, name, os.getxattr(source, name, follow_symlinks=False))
+
+
+def _out_of_the_way(temporary: str, folder: int) -> None:
+    """Remove what stands at the name of a temporary file: of a run that was killed, or put there to be in the way."""
+    try:
+        os.unlink(temporary, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):  # which of the two a folder gives differs between kernels
+        shutil.rmtree(temporary, dir_fd=folder)
 
 
 def _sync(directory: str) -> None:

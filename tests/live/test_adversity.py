@@ -103,6 +103,51 @@ def test_a_read_only_target_is_told_before_anything(switchable: tuple[Lab, Fault
     settled(lab)
 
 
+PLANTS = {
+    "link for the temporary file": ("ln -s /mnt/victim /etc/mail/.sendmail.cf.dkconf-tmp", (0,)),
+    "hard link for the temporary file": ("touch /etc/mail/x; ln /etc/mail/x /etc/mail/.sendmail.cf.dkconf-tmp", (0,)),
+    "pipe for the temporary file": ("mkfifo /etc/mail/m4/.dkconf.m4.dkconf-tmp", (0,)),
+    "folder for the temporary file": (
+        "mkdir -p /etc/mail/m4/.dkconf.m4.dkconf-tmp/x; ln -s /mnt /etc/mail/m4/.dkconf.m4.dkconf-tmp/y",
+        (0,),
+    ),
+    "link for the fragment": ("ln -sf /mnt/victim /etc/mail/m4/dkconf.m4", (1, 8)),
+    "pipe for the fragment": ("rm /etc/mail/m4/dkconf.m4; mkfifo /etc/mail/m4/dkconf.m4", (1, 8)),
+    "link for the folder": ("mv /etc/mail/m4 /etc/mail/old; ln -s /mnt/folder /etc/mail/m4", (1, 8)),
+    "link for sendmail.cf": ("mv /etc/mail/sendmail.cf /etc/mail/y; ln -s /mnt/victim /etc/mail/sendmail.cf", (1, 8)),
+    "pipe for sendmail.mc": ("rm /etc/mail/sendmail.mc; mkfifo /etc/mail/sendmail.mc", (1, 8)),
+    "pipe that is included": (
+        "mkfifo /etc/mail/m4/pipe.m4; sed -i '1i include(`/etc/mail/m4/pipe.m4'\"'\"')dnl' /etc/mail/sendmail.mc",
+        (1, 8),
+    ),
+    "secret that is included": (
+        "ln -s /mnt/victim /etc/mail/m4/dialup.m4.new; mv -f /etc/mail/m4/dialup.m4.new /etc/mail/m4/dialup.m4",
+        (0, 1, 8),
+    ),
+}
+"""What the mail user, who owns /etc/mail on Debian, may put there; and the statuses that apply may end with."""
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_what_the_mail_user_plants_leads_nowhere(switchable: tuple[Lab, Fault], plant: str) -> None:
+    """Nothing outside is written, nothing of a private file is shown, and nobody waits at a pipe."""
+    lab, _ = switchable
+    command, statuses = PLANTS[plant]
+    made = lab.run("sh", "-c", "mount -t tmpfs tmpfs /mnt; umask 077; echo SECRET-OF-ROOT > /mnt/victim; "
+                   f"mkdir /mnt/folder; {command}")  # fmt: skip
+    assert 0 == made.status, made
+
+    applied = lab.dkconf("apply", "--yes", timeout=90)
+
+    assert applied.status in statuses, applied
+    assert "Traceback" not in applied.out + applied.err
+    assert "SECRET-OF-ROOT" not in applied.out + applied.err
+    left = lab.run("sh", "-c", "cat /mnt/victim; ls -la /mnt/folder; stat -c %a /mnt/victim").out.split()
+    assert "SECRET-OF-ROOT" == left[0]
+    assert "600" == left[-1]
+    assert "dkconf" not in " ".join(left)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_waits_until_activation_is_done(switchable: tuple[Lab, Fault], signum: int) -> None:
     """Whenever the signal comes, the host ends in the old state or in the new one, and is healthy."""
