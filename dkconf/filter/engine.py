@@ -6,7 +6,6 @@ itself: `load` is handed a function that reads.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,13 +17,17 @@ from dkconf.domainkeys.signer import Signer as DomainKeysSigner
 from dkconf.domainkeys.verifier import Limits as DomainKeysLimits
 from dkconf.errors import DkconfError
 from dkconf.filter.config import KeyEntry, Settings, SettingsError
+from dkconf.filter.glob import Glob
 from dkconf.filter.hosts import HostList
 from dkconf.filter.policy import ActionTables
+from dkconf.mail.domain import MAX_DOMAIN_OCTETS
 
 MIN_DKIM_BITS = 1024
 """RFC 8301 section 3.2: signers MUST use RSA keys of at least 1024 bits."""
 GOOD_BITS = 2048
 """RFC 8301: signers SHOULD use at least this."""
+MAX_U_DOMAIN_OCTETS = 4 * MAX_DOMAIN_OCTETS
+"""Of a domain in UTF-8, whose characters have four octets at most."""
 REMEMBERED_SENDERS = 4096
 """Sender domains whose signers are remembered; more, and the memory starts anew."""
 
@@ -47,14 +50,15 @@ NONE = Signers()
 class _Pattern:
     """Entries whose senders or domain hold a "*", in their order."""
 
-    address: re.Pattern[bytes] | None
-    domain: re.Pattern[bytes] | None
+    address: tuple[Glob, ...]
+    domain: Glob | None
     entries: list[tuple[KeyEntry, PrivateKey]]
 
     def matches(self, local: bytes, domain: bytes) -> bool:
-        if self.address is not None:
-            return self.address.fullmatch(local + b"@" + domain) is not None
-        return self.domain is not None and self.domain.fullmatch(domain) is not None
+        if self.domain is not None:
+            return self.domain.matches(domain)
+        address = local + b"@" + domain
+        return any(pattern.matches(address) for pattern in self.address)
 
 
 class KeyTable:
@@ -71,11 +75,11 @@ class KeyTable:
             pair = (entry, keys[entry.path])
             domain = entry.domain.lower().rstrip(".").encode("ascii")
             if entry.senders or b"*" in domain:
-                pattern = patterns.setdefault(entry.senders or domain, _Pattern(None, None, []))
-                if entry.senders:
-                    pattern.address = _compile("|".join(map(_glob, entry.senders)))
-                else:
-                    pattern.domain = _compile(_glob(entry.domain))
+                pattern = patterns.get(entry.senders or domain)
+                if pattern is None:
+                    whose = None if entry.senders else Glob(entry.domain.rstrip("."))
+                    pattern = _Pattern(tuple(map(Glob, entry.senders)), whose, [])
+                    patterns[entry.senders or domain] = pattern
                 pattern.entries.append(pair)
                 continue
             exact.setdefault(domain, []).append(pair)
@@ -92,11 +96,15 @@ class KeyTable:
     def find(self, local: bytes, domain: bytes) -> Signers:
         """The signers for a sender (domain in lower case); none if no key is for it."""
         if not domain.isascii():
+            if len(domain) > MAX_U_DOMAIN_OCTETS:
+                return NONE
             try:
                 # EAI mail has U-labels in From; keys are named by A-labels (RFC 8616 section 4).
                 domain = domain.decode("utf-8").encode("idna")
             except UnicodeError:
                 return NONE
+        if len(domain) > MAX_DOMAIN_OCTETS:
+            return NONE
         found = self._exact.get(domain)
         if found is not None:
             return found
@@ -160,14 +168,6 @@ class KeyTable:
                     )
                 )
         return Signers(tuple(dkim), tuple(domainkeys))
-
-
-def _glob(pattern: str) -> str:
-    return ".*".join(map(re.escape, pattern.split("*")))
-
-
-def _compile(pattern: str) -> re.Pattern[bytes]:
-    return re.compile(pattern.encode("ascii", "backslashreplace"), re.IGNORECASE | re.DOTALL)
 
 
 class Engine:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
 from dkconf.filter.config import KeyEntry, Settings, SettingsError
 from dkconf.filter.engine import Engine
+from dkconf.filter.glob import Glob
 from dkconf.filter.hosts import HostList
 from tests.filter.mta import ED_PEM, FILES, RSA_PEM, make_settings, read
 
@@ -85,6 +88,50 @@ def test_the_first_line_of_a_key_list_holds() -> None:
     assert [s.selector for s in keys.find(b"joe", b"example.com").dkim] == [b"two"]
     assert [(s.selector, s.domain) for s in keys.find(b"joe", b"example.net").dkim] == [(b"all", b"example.net")]
     assert keys.find(b"joe", b"bad domain\xff").dkim == ()
+
+
+@pytest.mark.parametrize(
+    ("local", "domain"),
+    [
+        (b"@" * 100_000, b"x.example"),
+        (b"joe", b"a." * 100_000 + b"example"),
+        (b"joe", b"\xc3\xa9" * 100_000 + b".example"),
+    ],
+    ids=["local part", "labels", "U-label"],
+)
+def test_a_sender_without_end_costs_linear_time(local: bytes, domain: bytes) -> None:
+    """Patterns with several stars, and parents by the thousand, are no work for a hostile From."""
+    keys = load(
+        KeyEntry("example.com", "one", "/k/rsa", ("dkim",), senders=("*@*@*@*.example.com",)),
+        KeyEntry("*.a.*.a.*.example.com", "two", "/k/rsa", ("dkim",)),
+        KeyEntry("example.net", "three", "/k/rsa", ("dkim",), subdomains=True),
+    ).keys
+    begin = process_time()
+
+    assert not keys.find(local, domain)
+    assert process_time() - begin < 0.2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("joe@example.com", b"JOE@example.com", True),
+        ("joe@example.com", b"joe@example.com.", False),
+        ("*", b"", True),
+        ("*@Example.com", b"a@b@example.com", True),
+        ("a*a", b"a", False),
+        ("a*a", b"aa", True),
+        ("a*b*c", b"a-c-b-c", True),
+        ("a*b*c", b"a-c-b", False),
+        ("a*bc*c", b"abc", False),
+        ("**x**", b"\nx\n", True),
+        ("\u0161*@example.com", "\u0161ef@example.com".encode(), True),
+        ("[a]*", b"a", False),
+    ],
+)
+def test_patterns(pattern: str, text: bytes, expected: bool) -> None:
+    """A star is any octets, none too; nothing else is special, and case does not count."""
+    assert expected is Glob(pattern).matches(text)
 
 
 def test_internationalized_senders_find_their_key() -> None:
