@@ -18,7 +18,15 @@ from typing import Any, Final
 
 from dkconf.errors import DkconfError
 from dkconf.filter import actions, values
-from dkconf.filter.config import Canonicalization, Conditions, KeyEntry, Settings, SettingsError, loads
+from dkconf.filter.config import (
+    LONGEST_DEADLINE_SECONDS,
+    Canonicalization,
+    Conditions,
+    KeyEntry,
+    Settings,
+    SettingsError,
+    loads,
+)
 
 EX_USAGE: Final = 64
 EX_CONFIG: Final = 78
@@ -167,7 +175,11 @@ class _Options:
 
     def text(self, path: str) -> str:
         try:
-            return self.read(path).decode("utf-8")
+            octets = self.read(path)
+            if b"PRIVATE KEY-----" in octets:
+                # Its lines would be quoted as faults.
+                raise self.fail(f"{path}: holds a private key where a list belongs")
+            return octets.decode("utf-8")
         except OSError as error:
             raise self.fail(f"{path}: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
@@ -222,7 +234,7 @@ class _Options:
             count = given["workers"]
             changes["workers"] = values.number(0, 1024)(int(count) if count.isdecimal() else count)
         if "metrics" in given:
-            changes["metrics"] = values.socket_spec(given["metrics"])
+            changes["metrics"] = values.metrics_spec(given["metrics"])
         return replace(settings, **changes)
 
     # --- dk-filter's options
@@ -235,8 +247,10 @@ class _Options:
         if canon not in ("simple", "nofws"):
             raise _usage(self.prog, f"unknown canonicalization `{given['c']}'; simple or nofws")
         conditions = self.conditions()
-        settings = Settings(
-            socket=given["p"],
+        timeout = self.timeout()
+        settings = Settings(socket=given["p"])
+        settings = replace(
+            settings,
             log="stderr" if "f" in given else "off",
             roles=self.roles(),
             canonicalization=Canonicalization(domainkeys=canon),
@@ -247,9 +261,9 @@ class _Options:
             external_ignore=self.each(given["I"], values.host_pattern) if "I" in given else (),
             daemons=_words(given.get("m", "")),
             macros=self.macros(),
-            quarantine="q" in given,
-            dns_timeout_seconds=self.timeout(),
-            domainkeys_conditions=conditions,
+            dns_timeout_seconds=timeout,
+            dns_deadline_seconds=max(settings.dns_deadline_seconds, min(timeout, LONGEST_DEADLINE_SECONDS)),
+            domainkeys_conditions=self.with_quarantine(conditions),
             # No word about DKIM can be in -C: its verdicts are only reported.
             dkim_conditions=replace(conditions, bad="accept", no="accept", miss=None),
         )
@@ -271,6 +285,12 @@ class _Options:
         except actions.ActionError as error:
             text = f"{self.prog}: {error}\n{self.prog}: (stdin): invalid action configuration"
             raise CommandLineError(text, EX_CONFIG) from None
+
+    def with_quarantine(self, conditions: Conditions) -> Conditions:
+        """-q: what fails is quarantined, unless -C has something stricter for it."""
+        if "q" in self.given and conditions.bad == "accept":
+            return replace(conditions, bad="quarantine")
+        return conditions
 
     def timeout(self) -> int:
         text = self.given.get("T", "5")

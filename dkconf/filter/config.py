@@ -21,13 +21,13 @@ from dkconf.filter.values import (
     FIELD_NAMES,
     HOSTS,
     MACROS,
+    METRICS_OR_NONE,
     MODE,
     NAMES,
     NAMESERVERS,
     PATH,
     SELECTOR,
     SOCKET,
-    SOCKET_OR_NONE,
     TEXT,
     TOKEN_OR_NONE,
     Kind,
@@ -48,6 +48,7 @@ ACTIONS = ("accept", "discard", "tempfail", "reject", "quarantine")
 DOMAINKEYS_CANONICALIZATIONS = ("simple", "nofws")
 DKIM_CANONICALIZATIONS = ("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")
 CONDITIONS = ("bad", "dns", "int", "no", "miss", "sec")
+LONGEST_DEADLINE_SECONDS = 280  # below sendmail's T=E, five minutes
 # Fields of which a message has one at most (RFC 5322 section 3.6), and that a reader is shown or acts on.
 OVERSIGN = (
     "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To",
@@ -167,7 +168,7 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
     ("", "log", "log", choice(("syslog", "stderr", "off")),
      "Where log lines go: syslog (facility mail), stderr or off."),
     ("", "log_format", "log_format", choice(("text", "json")), "text or json."),
-    ("", "metrics", "metrics", SOCKET_OR_NONE,
+    ("", "metrics", "metrics", METRICS_OR_NONE,
      'Prometheus text: inet:PORT@127.0.0.1 or local:PATH; "" = off.'),
     ("", "roles", "roles", some_of(ROLES), "sign, verify or both (-b)."),
     ("", "observe", "observe", BOOL, "Evaluate, count and log only: change nothing, refuse nothing."),
@@ -205,7 +206,7 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
 
     ("dns", "timeout_seconds", "dns_timeout_seconds", whole(0, 3600, " of seconds"),
      "For one lookup (-T); 0 = only the deadline."),
-    ("dns", "deadline_seconds", "dns_deadline_seconds", whole(1, 280, " of seconds"),
+    ("dns", "deadline_seconds", "dns_deadline_seconds", whole(1, LONGEST_DEADLINE_SECONDS, " of seconds"),
      "For all lookups of a message; below sendmail's T=E (5 minutes)."),
     ("dns", "nameservers", "nameservers", NAMESERVERS, "[] = the system's."),
     ("dns", "records_file", "records_file", TEXT, 'Answer from this file instead of DNS; "" = DNS.'),
@@ -349,12 +350,6 @@ def _read_keys(reader: _Reader, found: Any) -> tuple[KeyEntry, ...]:
 
 def _cross_check(reader: _Reader, values: Mapping[str, Any]) -> None:
     """What no single key can say."""
-    metrics = values.get("metrics") or ""
-    host = metrics.partition("@")[2]
-    if metrics.startswith("inet") and host not in ("127.0.0.1", "::1", "localhost", "[::1]"):
-        reader.problems.append(
-            f'metrics: {show(metrics)} can be reached from outside; write e.g. "inet:9891@127.0.0.1"'
-        )
     omitted = {name.lower() for name in values.get("omit_headers") or ()}
     if "from" in omitted:
         # RFC 6376 section 5.4: From MUST be signed; RFC 4870 section 3.3: h= names the sender's field.

@@ -172,6 +172,23 @@ def socket_spec(value: Any) -> str:
     raise ValueError(f"{show(value)}: write inet:PORT@HOST, inet6:PORT@HOST, local:PATH or unix:PATH")
 
 
+def metrics_spec(value: Any) -> str:
+    """`value` if it names a socket that only this host can reach."""
+    text = socket_spec(value)
+    scheme, _, rest = text.partition(":")
+    host = rest.partition("@")[2].strip("[]").lower()
+    if scheme in ("local", "unix") or "/" in text or not rest or _is_loopback(host):
+        return text
+    raise ValueError(f"{show(value)} can be reached from outside; write e.g. inet:9891@127.0.0.1")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def host_pattern(value: Any) -> str:
     """`value` if it is an address, a network (CIDR), a host name or `.domain`."""
     text = string(value)
@@ -237,7 +254,7 @@ PATH = Kind(path, toml_string)
 DOMAIN_PATTERN = Kind(domain_pattern, toml_string)
 SELECTOR = Kind(selector, toml_string)
 SOCKET = Kind(socket_spec, toml_string)
-SOCKET_OR_NONE = Kind(or_empty(socket_spec), toml_string)
+METRICS_OR_NONE = Kind(or_empty(metrics_spec), toml_string)
 TOKEN_OR_NONE = Kind(or_empty(token), toml_string)
 MODE = Kind(_mode, lambda mode: f'"{mode:04o}"')
 BOOL = Kind(boolean, _write_bool)

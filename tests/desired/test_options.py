@@ -106,7 +106,7 @@ def test_what_is_rendered_is_what_our_own_daemon_reads(tmp_path) -> None:  # typ
         macros={"auth_type": "", "x": "y"},
         dns_timeout=7,
         quarantine=True,
-        conditions=ConditionTables(domainkeys=Conditions(bad="reject", miss="discard")),
+        conditions=ConditionTables(domainkeys=Conditions(no="reject", miss="discard")),
         headers=Headers(omit=("received",), identify=True),
     )
     host = one_host(spec, name="dk", service_manager="direct", domain=Domain({"s1": Selector()}, sign=("domainkeys",)))
@@ -125,9 +125,9 @@ def test_what_is_rendered_is_what_our_own_daemon_reads(tmp_path) -> None:  # typ
     assert settings.daemons == ("MSA",)
     assert dict(settings.macros) == {"auth_type": "", "x": "y"}
     assert settings.dns_timeout_seconds == 7
-    assert settings.quarantine
     assert settings.identify
     assert settings.user == "dk-filter"
-    assert settings.domainkeys_conditions.bad == "reject"
+    assert settings.domainkeys_conditions.bad == "quarantine"
+    assert settings.domainkeys_conditions.no == "reject"
     assert settings.domainkeys_conditions.miss == "discard"
     assert [(k.domain, k.selector) for k in settings.keys] == [("example.com", "s1")]

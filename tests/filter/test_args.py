@@ -66,10 +66,9 @@ def test_the_whole_command_line() -> None:
         peers=("127.0.0.1", "::1"),
         daemons=("MSA", "MTA"),
         macros={"auth_type": "", "daemon_port": "587"},
-        quarantine=True,
         dns_timeout_seconds=7,
         records_file="/tmp/records",
-        domainkeys_conditions=Conditions("accept", "accept", "tempfail", "accept", "accept", "tempfail"),
+        domainkeys_conditions=Conditions("quarantine", "accept", "tempfail", "accept", "accept", "tempfail"),
         dkim_conditions=Conditions("accept", "accept", "tempfail", "accept", None, "tempfail"),
     )
     assert invocation.foreground
@@ -91,6 +90,48 @@ def test_defaults_are_dk_filters() -> None:
     assert settings.dns_timeout_seconds == 5
     assert settings.log == "off"
     assert settings.domainkeys_conditions == Conditions()
+
+
+@pytest.mark.parametrize("bad, expected", [("a", "quarantine"), ("r", "reject"), ("t", "tempfail")])
+def test_minus_q_is_about_domainkeys(bad: str, expected: str) -> None:
+    """It quarantines what would be accepted; a DKIM verdict has no say with these options."""
+    settings = run(f"-p local:/s -q -C bad={bad}").settings
+
+    assert settings is not None
+    assert not settings.quarantine
+    assert settings.domainkeys_conditions.bad == expected
+    assert settings.dkim_conditions.bad == "accept"
+
+
+@pytest.mark.parametrize("seconds, lookup, message", [(5, 5, 8), (30, 30, 30), (900, 900, 280), (0, 0, 8)])
+def test_a_message_waits_as_long_as_a_lookup_may(seconds: int, lookup: int, message: int) -> None:
+    """-T beyond a message's own limit raises that, but never to what sendmail waits for at its end."""
+    settings = run(f"-p local:/s -T {seconds}").settings
+
+    assert settings is not None
+    assert (settings.dns_timeout_seconds, settings.dns_deadline_seconds) == (lookup, message)
+
+
+@pytest.mark.parametrize("options", ["-a /k", "-I /k", "-i /k", "-d /k", "-k -s /k"])
+def test_a_private_key_in_place_of_a_list_is_not_shown(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of a list is quoted where it is wrong; a private key never is."""
+    monkeypatch.setitem(FILES, "/k", b"# ours\n-----BEGIN RSA PRIVATE KEY-----\nMIIC:Xg+:AB=\n")
+
+    status, text = fails(f"-p local:/s {options}")
+    assert status == 78
+    assert text == "dk-filter: /k: holds a private key where a list belongs"
+
+
+@pytest.mark.parametrize("spec", ["inet:9891", "inet:9891@0.0.0.0", "inet6:9891@::", "inet:9891@mx.example.org"])
+def test_metrics_are_for_this_host(spec: str) -> None:
+    """Who sends, and how much, is nobody's business outside."""
+    status, text = fails(f"-p local:/s --metrics {spec}")
+
+    assert (status, text) == (
+        78,
+        f'dk-filter: "{spec}" can be reached from outside; write e.g. inet:9891@127.0.0.1',
+    )
+    assert run("-p local:/s --metrics inet6:9891@[::1]").settings
 
 
 def test_options_cluster_and_join() -> None:
