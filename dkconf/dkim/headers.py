@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from dkconf.dkim.canonical import relaxed_field, simple_field, splits_plainly
 from dkconf.mail.header import HeaderField
 
 
 class HeaderPool:
-    """The fields of a message by name, in relaxed form where several signatures ask for it."""
+    """The fields of a message, out of which each of its signatures takes those that it covers."""
 
-    __slots__ = ("_fields", "_plain", "_positions", "_relaxed")
+    __slots__ = ("_bottom", "_fields", "_plain")
 
     def __init__(self, fields: Sequence[HeaderField]) -> None:
         self._fields = fields
-        self._relaxed: dict[int, bytes] = {}
-        self._plain: bool | None = None  # whether `split` alone gives relaxed values; not known yet
-        self._positions: dict[bytes, list[int]] = {}
-        for position, field in enumerate(fields):
-            same = self._positions.get(field.lower)
-            if same is None:
-                self._positions[field.lower] = [position]
-            else:
-                same.append(position)
+        self._bottom = {field.lower: field for field in fields}
+        # Whether `split` alone gives relaxed values; not known yet.
+        self._plain: bool | None = None
 
-    def canonical(self, names: Iterable[bytes], canonicalization: str, own: int = -1) -> bytes:
+    def canonical(self, names: Sequence[bytes], canonicalization: str, own: int = -1) -> bytes:
         """Return the canonical header fields that h= names, each with its CRLF.
 
         A name takes the bottom-most field of that name not yet taken; a name without a field adds nothing.
@@ -35,42 +29,43 @@ class HeaderPool:
             canonicalization: `simple` or `relaxed`.
             own: Position of the signature's own field, which is never among them.
         """
-        positions, make = self._positions, self._simple_field if canonicalization == "simple" else self._relaxed_field
-        taken: dict[bytes, int] = {}
-        pieces: list[bytes] = []
-        for name in names:
-            same = positions.get(name)
-            if same is None:
-                continue
-            left = taken.get(name, len(same)) - 1
-            if left >= 0 and same[left] == own:
-                left -= 1
-            if left < 0:
-                continue
-            taken[name] = left
-            pieces.append(make(same[left]))
-        return b"".join(pieces)
+        fields, bottom = self._fields, self._bottom
+        once = dict.fromkeys(names)
+        if (len(bottom) == len(fields) or len(once) == len(names)) and (own < 0 or fields[own].lower not in once):
+            # The usual case: no name takes more than the bottom-most field.
+            chosen = [bottom[name] for name in once if name in bottom]
+        else:
+            chosen = self._taken(names, own)
+        if canonicalization == "simple":
+            return b"".join([simple_field(field.name, field.value) for field in chosen])
+        if self._splits_plainly():
+            return b"".join([b"%b:%b\r\n" % (field.lower, b" ".join(field.value.split())) for field in chosen])
+        return b"".join([relaxed_field(field.lower, field.value) for field in chosen])
 
-    def _simple_field(self, position: int) -> bytes:
-        field = self._fields[position]
-        return simple_field(field.name, field.value)
+    def own_field(self, own: int, emptied: bytes, canonicalization: str) -> bytes:
+        """Return the canonical signature field, without a final CRLF.
 
-    def _relaxed_field(self, position: int) -> bytes:
-        found = self._relaxed.get(position)
-        if found is None:
-            field = self._fields[position]
-            if self._plain is None:
-                self._plain = splits_plainly(b"x".join([each.value for each in self._fields]))
-            if self._plain:
-                found = b"%b:%b\r\n" % (field.lower, b" ".join(field.value.split()))
-            else:
-                found = relaxed_field(field.lower, field.value)
-            self._relaxed[position] = found
-        return found
+        Args:
+            own: Its position.
+            emptied: Its value without that of b=.
+            canonicalization: `simple` or `relaxed`.
+        """
+        field = self._fields[own]
+        if canonicalization == "simple":
+            return simple_field(field.name, emptied)[:-2]
+        if self._splits_plainly():
+            # What is true of a value is true of it without b=, which ends where a tag ends.
+            return b"%b:%b" % (field.lower, b" ".join(emptied.split()))
+        return relaxed_field(field.lower, emptied)[:-2]
 
+    def _taken(self, names: Sequence[bytes], own: int) -> list[HeaderField]:
+        left: dict[bytes, list[HeaderField]] = {}
+        for position, field in enumerate(self._fields):
+            if position != own:
+                left.setdefault(field.lower, []).append(field)
+        return [left[name].pop() for name in names if left.get(name)]
 
-def own_field(name: bytes, value: bytes, canonicalization: str) -> bytes:
-    """Return the canonical signature field, given with its b= emptied, without a final CRLF."""
-    if canonicalization == "simple":
-        return simple_field(name, value)[:-2]
-    return relaxed_field(name.lower().strip(), value)[:-2]
+    def _splits_plainly(self) -> bool:
+        if self._plain is None:
+            self._plain = splits_plainly(b"x".join([field.value for field in self._fields]))
+        return self._plain

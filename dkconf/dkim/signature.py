@@ -6,7 +6,8 @@ Section 6.1.1 asks for meticulous checks, and for silence about tags that are un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from dkconf.dkim.causes import Cause
 from dkconf.mail import base64, taglist
@@ -31,6 +32,10 @@ MAX_TIME_DIGITS = 12
 INFINITE = 10**MAX_TIME_DIGITS
 MAX_LENGTH_DIGITS = 76
 """Digits of l= by the grammar of RFC 6376 section 3.5."""
+CACHED_TERMS = 512
+"""Signers whose terms are kept: what they write into each of their signatures."""
+MAX_CACHED_OCTETS = 1024
+"""Of h= or q=, so that what is kept stays below two megabytes, whatever arrives."""
 
 
 class SignatureError(Exception):
@@ -42,9 +47,21 @@ class SignatureError(Exception):
         super().__init__(cause.name, detail)
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A well-formed signature."""
+class Terms(NamedTuple):
+    """What a signer writes into each of its signatures: a, c, d, s and h, looked at."""
+
+    algorithm: str
+    key_algorithm: str
+    hash_name: str
+    domain: bytes
+    selector: bytes
+    header_canonicalization: str
+    body_canonicalization: str
+    header_names: tuple[bytes, ...]
+
+
+class Signature(NamedTuple):
+    """A well-formed signature; it begins with its `Terms`."""
 
     algorithm: str
     """a= in lower case."""
@@ -99,28 +116,19 @@ def from_tags(tags: dict[bytes, bytes]) -> Signature:
     for name in _REQUIRED:
         if name not in tags:
             raise SignatureError(Cause.MISSING_TAG, f"{name.decode('ascii')}=")
-    algorithm = tags[b"a"].lower()
-    if algorithm not in _ALGORITHMS:
-        raise SignatureError(Cause.UNKNOWN_ALGORITHM, _shown(algorithm))
-    key_algorithm, hash_name = _ALGORITHMS[algorithm]
-    form = tags.get(b"c", b"simple/simple")
-    header_form, body_form = _FORMS.get(form) or _canonicalization(form)
-    domain, selector = tags[b"d"].lower(), tags[b"s"].lower()
-    for name, text in ((b"d", domain), (b"s", selector)):
-        if not is_domain(text):
-            raise SignatureError(Cause.SYNTAX, f"{name.decode('ascii')}= is not a domain name")
-    methods = [method.strip(b" \t\r\n").lower() for method in tags.get(b"q", b"dns/txt").split(b":")]
-    if b"dns/txt" not in methods:
-        raise SignatureError(Cause.UNKNOWN_QUERY)
+    query, names = tags.get(b"q", b"dns/txt"), tags[b"h"]
+    small = len(query) <= MAX_CACHED_OCTETS and len(names) <= MAX_CACHED_OCTETS
+    make_terms = _terms if small else _terms.__wrapped__
+    terms = make_terms(tags[b"a"], tags.get(b"c", b"simple/simple"), tags[b"d"], tags[b"s"], query, names)
+    domain = terms.domain
     identity, identity_domain = _identity(tags.get(b"i"), domain)
     if not within(identity_domain, domain):
         raise SignatureError(Cause.DOMAIN_MISMATCH)
-    names = _header_names(tags[b"h"])
-    if b"from" not in names:
+    if b"from" not in terms.header_names:
         raise SignatureError(Cause.FROM_NOT_SIGNED)
     body_hash = base64.decode(tags[b"bh"])
-    if body_hash is None or len(body_hash) != _DIGEST_OCTETS[hash_name]:
-        raise SignatureError(Cause.SYNTAX, f"bh= is not a {hash_name} digest in base64")
+    if body_hash is None or len(body_hash) != _DIGEST_OCTETS[terms.hash_name]:
+        raise SignatureError(Cause.SYNTAX, f"bh= is not a {terms.hash_name} digest in base64")
     signature = base64.decode(tags[b"b"])
     if not signature:
         raise SignatureError(Cause.SYNTAX, "b= is not base64")
@@ -128,23 +136,34 @@ def from_tags(tags: dict[bytes, bytes]) -> Signature:
     if timestamp is not None and expiration is not None and expiration <= timestamp:
         raise SignatureError(Cause.SYNTAX, "x= is not after t=")
     return Signature(
-        algorithm=algorithm.decode("ascii"),
-        key_algorithm=key_algorithm,
-        hash_name=hash_name,
-        domain=domain,
-        selector=selector,
-        header_canonicalization=header_form,
-        body_canonicalization=body_form,
-        header_names=names,
-        body_hash=body_hash,
-        signature=signature,
-        signature_text=taglist.without_blanks(tags[b"b"]),
-        identity=identity,
-        identity_domain=identity_domain,
-        length=_length(tags),
-        timestamp=timestamp,
-        expiration=expiration,
+        *terms,
+        body_hash,
+        signature,
+        taglist.without_blanks(tags[b"b"]),
+        identity,
+        identity_domain,
+        _length(tags),
+        timestamp,
+        expiration,
     )
+
+
+@lru_cache(maxsize=CACHED_TERMS)
+def _terms(algorithm: bytes, form: bytes, domain: bytes, selector: bytes, query: bytes, names: bytes) -> Terms:
+    """Return the terms by the values of a, c, d, s, q and h; they depend on nothing else.
+
+    What is wrong is raised, and not kept; what is right is short but for q and h.
+    """
+    algorithm, domain, selector = algorithm.lower(), domain.lower(), selector.lower()
+    if algorithm not in _ALGORITHMS:
+        raise SignatureError(Cause.UNKNOWN_ALGORITHM, _shown(algorithm))
+    forms = _FORMS.get(form) or _canonicalization(form)
+    for name, text in (("d", domain), ("s", selector)):
+        if not is_domain(text):
+            raise SignatureError(Cause.SYNTAX, f"{name}= is not a domain name")
+    if b"dns/txt" not in [method.strip(b" \t\r\n").lower() for method in query.split(b":")]:
+        raise SignatureError(Cause.UNKNOWN_QUERY)
+    return Terms(algorithm.decode("ascii"), *_ALGORITHMS[algorithm], domain, selector, *forms, _header_names(names))
 
 
 def parse(value: bytes) -> Signature:

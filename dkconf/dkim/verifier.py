@@ -10,20 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from dkconf.crypto.keys import KeyProblem, PublicKey, public_keys
 from dkconf.dkim import keyrecord, signature
 from dkconf.dkim.canonical import HashKey
 from dkconf.dkim.causes import Cause
-from dkconf.dkim.headers import HeaderPool, own_field
+from dkconf.dkim.headers import HeaderPool
 from dkconf.dkim.signature import Signature, SignatureError
 from dkconf.mail import taglist
 from dkconf.mail.domain import key_name
 from dkconf.mail.header import HeaderField
 from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
 from dkconf.mail.lookup import TxtAnswer
-from dkconf.mail.verdict import Verdict
+from dkconf.mail.verdict import Condition, Result, Verdict
 
 FIELD_NAME = b"dkim-signature"
 FLOOR_RSA_BITS = 1024
@@ -62,7 +62,7 @@ class FinishedBody(Protocol):
 class SignatureJob:
     """One signature on its way to a verdict."""
 
-    __slots__ = ("_about", "_header_digest", "_limits", "_signature", "hash_key", "query_name", "verdict")
+    __slots__ = ("_header_digest", "_limits", "_position", "_shown", "_signature", "hash_key", "query_name", "verdict")
 
     query_name: bytes | None
     """The TXT name to look up; None if nothing is to be looked up."""
@@ -71,9 +71,9 @@ class SignatureJob:
     verdict: Verdict | None
     """Set if it stands already; `finish` returns it."""
 
-    def __init__(self, about: dict[str, Any], limits: Limits) -> None:
-        self._about = about
-        self._limits = limits
+    def __init__(self, position: int, limits: Limits) -> None:
+        self._position, self._limits = position, limits
+        self._shown = ("", "", "")  # domain, selector, algorithm
         self._signature: Signature | None = None
         self._header_digest = b""
         self.query_name = None
@@ -91,9 +91,16 @@ class SignatureJob:
             self.verdict = self._evaluate(answer, body)
         return self.verdict
 
-    def _settle(self, cause: Cause, detail: str = "", **more: Any) -> Verdict:
+    def _settle(self, cause: Cause, detail: str = "", testing: bool = False, key_bits: int = 0) -> Verdict:
         reason = f"{cause.reason}: {detail}" if detail else cause.reason
-        return Verdict("dkim", result=cause.result, condition=cause.condition, reason=reason, **self._about, **more)
+        return self._verdict(cause.result, reason, cause.condition, testing, key_bits)
+
+    def _verdict(self, result: Result, reason: str, condition: Condition, testing: bool, key_bits: int) -> Verdict:
+        sig = self._signature
+        identity, text = (sig.identity, sig.signature_text) if sig is not None else ("", b"")
+        return Verdict(
+            "dkim", *self._shown, result, reason, condition, testing, identity, key_bits, text, self._position
+        )
 
     def _evaluate(self, answer: TxtAnswer | None, body: FinishedBody | None) -> Verdict:
         sig = self._signature
@@ -111,13 +118,13 @@ class SignatureJob:
         try:
             key = _usable_key(sig, record, self._limits)
         except SignatureError as error:
-            return self._settle(error.cause, error.detail, testing=testing)
-        facts: dict[str, Any] = {"testing": testing, "key_bits": key.bits}
+            return self._settle(error.cause, error.detail, testing)
+        bits = key.bits
         digest = body.digest()  # first: it makes `octets` final
         if sig.length is not None and body.octets < sig.length:
-            return self._settle(Cause.BODY_LENGTH, **facts)
+            return self._settle(Cause.BODY_LENGTH, "", testing, bits)
         if digest != sig.body_hash:  # nothing here is secret: timing is no matter
-            return self._settle(Cause.BODY_HASH, **facts)
+            return self._settle(Cause.BODY_HASH, "", testing, bits)
         if sig.key_algorithm == "ed25519":
             good = key.verify_ed25519(sig.signature, self._header_digest)
         elif sig.hash_name == "sha256":
@@ -125,10 +132,10 @@ class SignatureJob:
         else:
             good = key.verify_sha1(sig.signature, self._header_digest)
         if not good:
-            return self._settle(Cause.SIGNATURE, **facts)
+            return self._settle(Cause.SIGNATURE, "", testing, bits)
         if sig.length is not None and body.octets > sig.length and not self._limits.allow_unsigned_content:
-            return self._settle(Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} octets", **facts)
-        return Verdict("dkim", result="pass", reason="", condition="", **self._about, **facts)
+            return self._settle(Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} octets", testing, bits)
+        return self._verdict("pass", "", "", testing, bits)
 
 
 def begin(fields: Sequence[HeaderField], now: int, limits: Limits = DEFAULT_LIMITS) -> list[SignatureJob]:
@@ -152,16 +159,14 @@ def begin(fields: Sequence[HeaderField], now: int, limits: Limits = DEFAULT_LIMI
 def _begin_one(
     pool: HeaderPool, field: HeaderField, position: int, evaluate: bool, now: int, limits: Limits
 ) -> SignatureJob:
-    about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
-    job = SignatureJob(about, limits)
+    job = SignatureJob(position, limits)
     if not evaluate:
         job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
         return job
     try:
         tags = signature.read_tags(field.value)
-        about.update(_shown(tags))
-        sig = signature.from_tags(tags)
-        about.update(identity=sig.identity, signature=sig.signature_text)
+        job._shown = _shown(tags)
+        job._signature = sig = signature.from_tags(tags)
         if sig.algorithm == "rsa-sha1" and not limits.allow_rsa_sha1:
             raise SignatureError(Cause.RSA_SHA1)
         if sig.expiration is not None and sig.expiration + limits.clock_skew_seconds < now:
@@ -172,22 +177,24 @@ def _begin_one(
         job.verdict = job._settle(error.cause, error.detail)
         return job
     header_hash = hashlib.sha256() if sig.hash_name == "sha256" else hashlib.sha1(usedforsecurity=False)
-    header_hash.update(pool.canonical(sig.header_names, sig.header_canonicalization, own=position))
+    header_hash.update(pool.canonical(sig.header_names, sig.header_canonicalization, position))
     emptied = taglist.without_value(field.value, b"b")
-    header_hash.update(own_field(field.name, emptied, sig.header_canonicalization))
-    job._signature = sig
+    header_hash.update(pool.own_field(position, emptied, sig.header_canonicalization))
     job._header_digest = header_hash.digest()
     job.query_name = key_name(sig.selector, sig.domain)
     job.hash_key = HashKey(sig.body_canonicalization, sig.hash_name, sig.length)
     return job
 
 
-def _shown(tags: dict[bytes, bytes]) -> dict[str, str]:
-    """Return what a verdict tells about a signature that may yet turn out to be malformed."""
-    return {
-        name: tags.get(tag, b"")[:253].decode("ascii", "replace").lower()
-        for name, tag in (("domain", b"d"), ("selector", b"s"), ("algorithm", b"a"))
-    }
+def _shown(tags: dict[bytes, bytes]) -> tuple[str, str, str]:
+    """Return what a verdict tells about a signature that may yet turn out to be malformed: domain, selector,
+    algorithm."""
+    domain, selector, algorithm = tags.get(b"d", b""), tags.get(b"s", b""), tags.get(b"a", b"")
+    return (
+        domain[:253].decode("ascii", "replace").lower(),
+        selector[:253].decode("ascii", "replace").lower(),
+        algorithm[:253].decode("ascii", "replace").lower(),
+    )
 
 
 def _first_record(answer: TxtAnswer) -> keyrecord.KeyRecord:

@@ -7,7 +7,7 @@ session and `dkconf mail verify` both use it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dkconf.dkim import verifier as dkim
 from dkconf.dkim.canonical import BodyHashes
@@ -25,8 +25,7 @@ NOT_THE_SENDER = Cause.NOT_THE_SENDER.reason
 """Signatures of others alone leave a message unsigned (RFC 4870 section 3.7.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of all signatures of a message."""
 
     dkim: tuple[Verdict, ...]
@@ -139,12 +138,12 @@ class Verification:
         if self.sender is None and "From field" in self.sender_fault:
             # A signature says nothing about a message that has no From, or two of which a reader sees one.
             verdicts = tuple(
-                v if v.condition else replace(v, result="policy", reason=self.sender_fault, condition="bad")
+                v if v.condition else v._replace(result="policy", reason=self.sender_fault, condition="bad")
                 for v in verdicts
             )
         finding = dkim_finding(verdicts, self._author)
         if finding.condition == "no" and self.sender is None and not finding.reason:
-            finding = replace(finding, reason=self.sender_fault)
+            finding = finding._replace(reason=self.sender_fault)
         return verdicts, [finding]
 
     def _wants_policy(self, decisive: Verdict | None, dkim_passed: bool) -> bool:

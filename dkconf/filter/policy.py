@@ -8,8 +8,7 @@ before a DKIM signature that could not be looked up has had its second chance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from dkconf.filter.config import CONDITIONS, Action, Settings
 from dkconf.mail.verdict import Verdict
@@ -40,8 +39,7 @@ _CODES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What a scheme found about a message: a condition, and the signature that it is about."""
 
     scheme: str
@@ -61,8 +59,7 @@ class Finding:
         return " ".join(words) + (f" ({self.reason})" if self.reason else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What happens to a message, and the finding that it comes from (None: there was nothing to act on)."""
 
     action: Action = "accept"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dkconf.mail.header import HeaderField
 
@@ -28,8 +28,7 @@ _PLAIN = re.compile(
 is tried twice, so that its cost is linear too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """The address that a message names as its sender, and the field it was taken from."""
 
     header: str

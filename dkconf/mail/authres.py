@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 MAX_VALUE_OCTETS = 256
 """Longest property value or reason written; longer ones are cut. Mail readers lose data over fields too
@@ -30,8 +30,7 @@ _NO_KEYWORD = re.compile(r"[^A-Za-z0-9_.-]")
 _BLANKS = b" \t\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class ResInfo:
+class ResInfo(NamedTuple):
     """One method's result, as it goes into the field."""
 
     method: str
@@ -45,13 +44,12 @@ class ResInfo:
     """(ptype.property, value) pairs, in their order; those with an empty value are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthRes:
+class AuthRes(NamedTuple):
     """A parsed field."""
 
     authserv_id: str
     version: int = 1
-    results: tuple[ResInfo, ...] = field(default=())
+    results: tuple[ResInfo, ...] = ()
 
 
 # -- writing -----------------------------------------------------------------------------------------------

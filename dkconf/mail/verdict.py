@@ -6,17 +6,16 @@ operator chooses what to do. Each scheme has one table that gives both for a cau
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Scheme = Literal["domainkeys", "dkim"]
 Result = Literal["pass", "fail", "neutral", "policy", "temperror", "permerror", "none"]
 Condition = Literal["", "bad", "dns", "int", "no", "miss", "sec"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome for one signature."""
+class Verdict(NamedTuple):
+    """The outcome for one signature. Like all values of the filter's path a named tuple: a frozen dataclass takes
+    five times as long to make."""
 
     scheme: Scheme
     domain: str

@@ -285,7 +285,7 @@ def sign_with_length(message: bytes, length: int) -> bytes:
     import hashlib
 
     from dkconf.dkim.canonical import BodyHasher
-    from dkconf.dkim.headers import HeaderPool, own_field
+    from dkconf.dkim.headers import HeaderPool
 
     fields, body = parse_message(message)
     hasher = BodyHasher("simple", "sha256", length)
@@ -294,9 +294,8 @@ def sign_with_length(message: bytes, length: int) -> bytes:
         length,
         base64.b64encode(hasher.digest()),
     )
-    octets = HeaderPool(fields).canonical([b"from", b"subject"], "simple") + own_field(
-        b"DKIM-Signature", value, "simple"
-    )
+    pool = HeaderPool([*fields, HeaderField(b"DKIM-Signature", value)])
+    octets = pool.canonical([b"from", b"subject"], "simple") + pool.own_field(len(fields), value, "simple")
     value += base64.b64encode(KEY.sign_sha256(hashlib.sha256(octets).digest()))
     return b"DKIM-Signature:" + value + b"\r\n" + message
 
@@ -305,7 +304,7 @@ def test_b_in_the_middle_with_blanks() -> None:
     """b= may stand anywhere; its value is emptied with the blanks around it, all else stays (section 3.7)."""
     import hashlib
 
-    from dkconf.dkim.headers import HeaderPool, own_field
+    from dkconf.dkim.headers import HeaderPool
 
     fields, body = parse_message(PLAIN)
     body_hash = base64.b64encode(hashlib.sha256(body).digest())
@@ -314,8 +313,9 @@ def test_b_in_the_middle_with_blanks() -> None:
             form.encode("ascii"),
             body_hash,
         )
-        octets = HeaderPool(fields).canonical([b"from", b"subject"], form)
-        octets += own_field(b"DKIM-Signature", template % b"", form)
+        pool = HeaderPool([*fields, HeaderField(b"DKIM-Signature", template % b"")])
+        octets = pool.canonical([b"from", b"subject"], form)
+        octets += pool.own_field(len(fields), template % b"", form)
         text = base64.b64encode(KEY.sign_sha256(hashlib.sha256(octets).digest()))
         value = template % (b" " + text[:60] + b"\r\n " + text[60:] + b" ")
         signed = [HeaderField(b"DKIM-Signature", value), *fields]
