@@ -41,10 +41,8 @@ class Outcome(NamedTuple):
     """The sender domain's DomainKeys policy; None = not asked for, not there, or not readable."""
     policy_fault: str = ""
     schemes: tuple[str, ...] = ("dkim", "domainkeys")
-
-    def passed(self, scheme: str) -> bool:
-        """Whether a signature of this scheme holds."""
-        return any(not verdict.condition for verdict in getattr(self, scheme))
+    dkim_passed: bool = False
+    """Whether a DKIM signature holds."""
 
 
 class Verification:
@@ -103,17 +101,19 @@ class Verification:
     def finish(self, answers: Mapping[bytes, TxtAnswer], hashes: BodyHashes) -> Outcome | tuple[bytes, ...]:
         """The outcome; or the names that must be looked up first (call again with all answers)."""
         dkim_verdicts = tuple(
-            job.finish(answers.get(job.query_name or b""), hashes[job.hash_key] if job.hash_key else None)
-            for job in self._dkim
+            [
+                job.finish(answers.get(job.query_name or b""), hashes[job.hash_key] if job.hash_key else None)
+                for job in self._dkim
+            ]
         )
-        domainkeys_verdicts = tuple(job.finish(answers.get(job.query_name or b"")) for job in self._domainkeys)
+        domainkeys_verdicts = tuple([job.finish(answers.get(job.query_name or b"")) for job in self._domainkeys])
         dkim_verdicts, findings = self._dkim_findings(dkim_verdicts)
+        dkim_passed = "" in [verdict.condition for verdict in dkim_verdicts]
         policy, fault, decisive = None, "", None
         if "domainkeys" in self._schemes:
             for job, verdict in zip(self._domainkeys, domainkeys_verdicts, strict=True):
                 if job.decides:
                     decisive = verdict
-            dkim_passed = any(not verdict.condition for verdict in dkim_verdicts)
             if self._wants_policy(decisive, dkim_passed):
                 answer = answers.get(self._policy_name)
                 if answer is None:
@@ -130,6 +130,7 @@ class Verification:
             policy,
             fault,
             self._schemes,
+            dkim_passed,
         )
 
     def _dkim_findings(self, verdicts: tuple[Verdict, ...]) -> tuple[tuple[Verdict, ...], list[Finding]]:

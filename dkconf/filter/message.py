@@ -7,7 +7,7 @@ else is verified. A role that is switched off leaves its messages alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from dkconf.dkim.canonical import BodyHashes
@@ -18,7 +18,7 @@ from dkconf.filter.outgoing import LineWatch, Signing, long_field
 from dkconf.filter.policy import ACCEPT, Decision, Finding
 from dkconf.mail.address import Sender, find_sender, sender_address
 from dkconf.mail.authres import claims
-from dkconf.mail.header import HeaderField
+from dkconf.mail.header import HeaderField, from_milter
 from dkconf.mail.lookup import TxtAnswer
 
 AUTHRES: Final = b"authentication-results"
@@ -85,10 +85,28 @@ class Message:
         self._signed = False
         self._octets = self._authres_seen = self._status_seen = 0
 
-    def add(self, field: HeaderField) -> None:
-        """Take the next header field; beyond the limits nothing is kept."""
+    def add(self, pairs: Iterable[tuple[bytes, bytes]], leading_space: bool) -> None:
+        """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept."""
         settings = self.engine.settings
-        kind = _KINDS.get(field.lower, 0)
+        fields, octets, limit = self.fields, self._octets, settings.header_octets
+        most = 0 if self.oversize else settings.header_fields
+        for name, value in pairs:
+            field = from_milter(name, value, leading_space)
+            if field.lower in _KINDS:
+                self._notice(field)
+            octets += len(name) + len(field.value) + 3
+            if octets <= limit and len(fields) < most:
+                fields.append(field)
+            elif not self.oversize:
+                self.oversize = f"over {limit} octets of header" if octets > limit else f"over {most} header fields"
+                fields.clear()
+                most = 0
+        self._octets = octets
+
+    def _notice(self, field: HeaderField) -> None:
+        """Look at a field whose name alone says something."""
+        settings = self.engine.settings
+        kind = _KINDS[field.lower]
         if kind == _SIGNED:
             self._signed = True
         elif kind == _AUTHRES:
@@ -100,17 +118,6 @@ class Message:
             self._status_seen += 1
             if len(self.removals) < settings.header_fields:
                 self.removals.append((self._status_seen, b"DomainKey-Status"))
-        if self.oversize:
-            return
-        self._octets += len(field.name) + len(field.value) + 3
-        if self._octets > settings.header_octets:
-            self.oversize = f"over {settings.header_octets} octets of header"
-        elif len(self.fields) >= settings.header_fields:
-            self.oversize = f"over {settings.header_fields} header fields"
-        else:
-            self.fields.append(field)
-            return
-        self.fields.clear()
 
     # --- end of headers
 
@@ -236,7 +243,7 @@ class Message:
             if not isinstance(found, Outcome):
                 return found
             outcome = found
-            decision = engine.actions.decide(outcome.findings, outcome.passed("dkim"))
+            decision = engine.actions.decide(outcome.findings, outcome.dkim_passed)
         signatures = self.signing.finish(hashes, now) if self.signing is not None else []
         return Result(decision, outcome, signatures)
 

@@ -13,19 +13,20 @@ header too large, a fault of ours) is therefore kept, and answered at the end.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from dkconf import __version__
 from dkconf.errors import RemoteProtocolError
 from dkconf.filter.config import SCHEMES
 from dkconf.filter.engine import Engine
-from dkconf.filter.incoming import Outcome
 from dkconf.filter.message import Message, Result
 from dkconf.filter.policy import PROGRAM, Decision, Finding
 from dkconf.filter.results import authentication_results, domainkey_status, log_words, printable
-from dkconf.mail.header import HeaderField, from_milter, milter_value
+from dkconf.mail.header import milter_value
 from dkconf.mail.lookup import TxtAnswer
+from dkconf.mail.verdict import Verdict
 from dkconf.milter import codec
 from dkconf.milter import messages as m
 
@@ -52,6 +53,7 @@ _WOULD_HAVE: Final = {
     "quarantine": "would have quarantined",
 }
 _NOTHING: Final[dict[bytes, bytes]] = {}
+_NO_FINDING: Final = Finding("")
 
 
 class Session:
@@ -218,8 +220,12 @@ class Session:
 
     def header(self, name: bytes, value: bytes) -> bytes | None:
         """Take one header field as the milter protocol has it (folds are LF and a blank)."""
+        return self.headers(((name, value),))
+
+    def headers(self, pairs: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """Take header fields, (name, value) each, that came together."""
         message = self._message or self._begin()
-        message.add(from_milter(name, value, leading_space=self._leading_space))
+        message.add(pairs, self._leading_space)
         return None
 
     def end_of_headers(self) -> bytes | None:
@@ -363,19 +369,19 @@ class Session:
         if message.signing is not None or message.verification is not None or message.oversize:
             edits += self._removal_edits(message)
         settings = message.engine.settings
-        edits += [self._insert(1, field) for field in result.signatures]
+        edits += [self._insert(1, field.name, field.value) for field in result.signatures]
         if result.signatures and settings.identify:
             text = f" {PROGRAM} v{__version__} {message.authserv_id} {self._queue_id()}"
-            edits.append(self._insert(1, HeaderField(b"X-DomainKeys", text.encode("ascii", "replace"))))
+            edits.append(self._insert(1, b"X-DomainKeys", text.encode("ascii", "replace")))
         outcome = result.outcome
         if outcome is not None:
             if settings.domainkey_status and "domainkeys" in outcome.schemes:
                 status = domainkey_status(outcome)
                 if status:
-                    edits.append(self._insert(0, HeaderField(b"DomainKey-Status", status)))
+                    edits.append(self._insert(0, b"DomainKey-Status", status))
             if settings.authentication_results:
                 value = authentication_results(message.authserv_id, outcome)
-                edits.append(self._insert(0, HeaderField(b"Authentication-Results", value)))
+                edits.append(self._insert(0, b"Authentication-Results", value))
         return edits
 
     def _removal_edits(self, message: Message) -> list[bytes]:
@@ -384,8 +390,8 @@ class Session:
             return []
         return [codec.change_header(occurrence, name, b"") for occurrence, name in reversed(message.removals)]
 
-    def _insert(self, index: int, field: HeaderField) -> bytes:
-        return codec.insert_header(index, field.name, milter_value(field, leading_space=self._leading_space))
+    def _insert(self, index: int, name: bytes, value: bytes) -> bytes:
+        return codec.insert_header(index, name, milter_value(value, leading_space=self._leading_space))
 
     def _report(self, message: Message, result: Result, observe: bool) -> None:
         queue_id = self._queue_id()
@@ -412,37 +418,46 @@ class Session:
             words.append(log_words(outcome))
         if not words:
             words.append(f"left alone ({message.note or message.oversize or 'nothing to do'})")
-        finding = decision.finding
+        _, condition, reason, domain, selector = decision.finding or _NO_FINDING
         self._log(
             priority,
             f"{queue_id}: {'; '.join(words)}",
             {
                 "queue_id": queue_id,
                 "action": decision.action,
-                "condition": finding.condition if finding else "",
-                "domain": finding.domain if finding else "",
-                "selector": finding.selector if finding else "",
-                "reason": finding.reason if finding else "",
+                "condition": condition,
+                "domain": domain,
+                "selector": selector,
+                "reason": reason,
                 "observe": observe,
             },
         )
-        condition = finding.condition if finding else ""
-        self._counted(message, _result(message, outcome), condition, decision.action)
-        if outcome is not None:
-            for verdict in (*outcome.dkim, *outcome.domainkeys):
-                self._count(f'signatures_total{{scheme="{verdict.scheme}",result="{verdict.result}"}}')
+        verdicts = (*outcome.dkim, *outcome.domainkeys) if outcome is not None else ()
+        self._counted(message, _result(message, verdicts), condition, decision.action)
+        for verdict in verdicts:
+            self._count(_signature_event(verdict.scheme, verdict.result))
 
     def _counted(self, message: Message | None, result: str, condition: str, action: str) -> None:
         role = "none"
         if message is not None and (message.signing or message.verification):
             role = "sign" if message.signing else "verify"
-        self._count(f'messages_total{{role="{role}",result="{result}",condition="{condition}",action="{action}"}}')
+        self._count(_message_event(role, result, condition, action))
 
 
-def _result(message: Message, outcome: Outcome | None) -> str:
+# What is counted has few values: each name is made once.
+@cache
+def _message_event(role: str, result: str, condition: str, action: str) -> str:
+    return f'messages_total{{role="{role}",result="{result}",condition="{condition}",action="{action}"}}'
+
+
+@cache
+def _signature_event(scheme: str, result: str) -> str:
+    return f'signatures_total{{scheme="{scheme}",result="{result}"}}'
+
+
+def _result(message: Message, verdicts: Sequence[Verdict]) -> str:
     """One word for a message: signed, pass where any signature holds, else the first result, else none."""
     if message.signing is not None:
         return "signed"
-    verdicts = (*outcome.dkim, *outcome.domainkeys) if outcome is not None else ()
     results = [verdict.result for verdict in verdicts]
     return "pass" if "pass" in results else results[0] if results else "none"

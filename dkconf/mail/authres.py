@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ SUPPORTED_VERSION = 1
 """Of the field, RFC 8601 section 2.6."""
 FOLD_COLUMN = 76
 """A line is folded before it grows beyond this."""
+KEPT_RESULTS = 512
+"""Results whose text is kept: one signer's are the same in each message."""
+MAX_KEPT_OCTETS = 512
+"""Values of a result whose text is kept, together; so all are below a megabyte, whatever arrives."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+")
 """Visible ASCII but for the tspecials, RFC 2045 section 5.1. These patterns run once a word of each verified
@@ -61,30 +66,48 @@ def format_authres(authserv_id: str, results: Sequence[ResInfo]) -> bytes:
 
     With no results the value says `none`.
     """
-    lines = [" " + _quoted_unless_token(_clean(authserv_id)) + ";"]
+    head = _head_text(authserv_id)
     if not results:
-        return (lines[0] + " none").encode("ascii")
-    for number, info in enumerate(results):
-        last = number == len(results) - 1
-        words = [_keyword(info.method) + "=" + _keyword(info.result)]
-        if info.comment:
-            words.append("(" + _comment(info.comment) + ")")
-        if info.reason:
-            words.append("reason=" + _quoted(_clean(info.reason)))
-        for name, value in info.properties:
-            if value:
-                words.append(_keyword(name) + "=" + _property_value(value))
-        if not last:
-            words[-1] += ";"
-        line = "\t"
-        for word in words:
-            if len(line) > 1 and len(line) + 1 + len(word) > FOLD_COLUMN:
-                lines.append(line)
-                line = "\t" + word
-            else:
-                line += word if len(line) == 1 else " " + word
-        lines.append(line)
-    return "\n".join(lines).encode("ascii")
+        return (head + " none").encode("ascii")
+    texts = [(_kept_text if _is_short(info) else _result_text)(info) for info in results]
+    return "\n".join([head, *texts])[:-1].encode("ascii")
+
+
+@lru_cache(maxsize=16)
+def _head_text(authserv_id: str) -> str:
+    return " " + _quoted_unless_token(_clean(authserv_id)) + ";"
+
+
+def _is_short(info: ResInfo) -> bool:
+    size = len(info.method) + len(info.result) + len(info.reason) + len(info.comment)
+    for name, value in info.properties:
+        size += len(name) + len(value)
+    return size <= MAX_KEPT_OCTETS
+
+
+def _result_text(info: ResInfo) -> str:
+    """Return the lines of one result, with a semicolon at the end."""
+    words = [_keyword(info.method) + "=" + _keyword(info.result)]
+    if info.comment:
+        words.append("(" + _comment(info.comment) + ")")
+    if info.reason:
+        words.append("reason=" + _quoted(_clean(info.reason)))
+    for name, value in info.properties:
+        if value:
+            words.append(_keyword(name) + "=" + _property_value(value))
+    words[-1] += ";"
+    lines: list[str] = []
+    line = "\t"
+    for word in words:
+        if len(line) > 1 and len(line) + 1 + len(word) > FOLD_COLUMN:
+            lines.append(line)
+            line = "\t" + word
+        else:
+            line += word if len(line) == 1 else " " + word
+    return "\n".join([*lines, line])
+
+
+_kept_text = lru_cache(maxsize=KEPT_RESULTS)(_result_text)
 
 
 def signature_prefixes(signatures: Sequence[bytes]) -> list[str]:

@@ -44,7 +44,7 @@ class HeaderField:
         return b"%b:%b\r\n" % (self.name, self.value)
 
 
-def from_milter(name: bytes, value: bytes, *, leading_space: bool) -> HeaderField:
+def from_milter(name: bytes, value: bytes, leading_space: bool) -> HeaderField:
     """Return the field that an MTA's milter packet describes.
 
     Args:
@@ -59,10 +59,11 @@ def from_milter(name: bytes, value: bytes, *, leading_space: bool) -> HeaderFiel
     return HeaderField(name, value if leading_space else b" " + value)
 
 
-def milter_value(field: HeaderField, *, leading_space: bool) -> bytes:
-    """Return the value as a milter reply carries it: folds as LF, the leading blank only where it was
+def milter_value(value: bytes, *, leading_space: bool) -> bytes:
+    """Return a field's value as a milter reply carries it: folds as LF, the leading blank only where it was
     negotiated."""
-    value = field.value.replace(b"\r\n", b"\n")
+    if b"\r" in value:
+        value = value.replace(b"\r\n", b"\n")
     if not leading_space and value.startswith(b" "):
         value = value[1:]
     return value
