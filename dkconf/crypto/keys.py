@@ -186,11 +186,11 @@ class PublicKey:
 
     def verify_sha256(self, signature: bytes, digest: bytes) -> bool:
         """Return True if this is the RSA signature of that SHA-256 digest."""
-        return self._verify(signature, digest, "sha256", _SHA256)
+        return self._verify(signature, digest, "sha256")
 
     def verify_sha1(self, signature: bytes, digest: bytes) -> bool:
         """Return True if this is the RSA signature of that SHA-1 digest."""
-        return self._verify(signature, digest, "sha1", _SHA1)
+        return self._verify(signature, digest, "sha1")
 
     def verify_ed25519(self, signature: bytes, data: bytes) -> bool:
         """Return True if this is the Ed25519 signature of the data."""
@@ -200,14 +200,16 @@ class PublicKey:
             return False
         return True
 
-    def _verify(self, signature: bytes, digest: bytes, name: str, prehashed: Any) -> bool:
+    def _verify(self, signature: bytes, digest: bytes, name: str) -> bool:
+        # What was padded is compared here (RFC 8017 section 8.2.2): the library's own `verify` takes 6 us more, and may
+        # be forbidden to hear of SHA-1.
         try:
-            self._key.verify(signature, digest, _PKCS1, prehashed)
+            found = self._key.recover_data_from_signature(signature, _PKCS1, None)
         except InvalidSignature:
             return False
         except (UnsupportedAlgorithm, ValueError):
             return self._verify_plainly(signature, digest, name)
-        return True
+        return bool(found == _DIGEST_INFO[name] + digest)
 
     def _verify_plainly(self, signature: bytes, digest: bytes, name: str) -> bool:
         """Return the same by RFC 8017 section 8.2.2 with integers. Nothing here is secret, so timing is no

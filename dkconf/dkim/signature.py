@@ -58,6 +58,7 @@ class Terms(NamedTuple):
     header_canonicalization: str
     body_canonicalization: str
     header_names: tuple[bytes, ...]
+    words: tuple[str, str, str]
 
 
 class Signature(NamedTuple):
@@ -75,6 +76,8 @@ class Signature(NamedTuple):
     body_canonicalization: str
     header_names: tuple[bytes, ...]
     """h= in lower case, in its order."""
+    words: tuple[str, str, str]
+    """d=, s= and a= in lower case, as text."""
     body_hash: bytes
     """bh= decoded."""
     signature: bytes
@@ -163,7 +166,8 @@ def _terms(algorithm: bytes, form: bytes, domain: bytes, selector: bytes, query:
             raise SignatureError(Cause.SYNTAX, f"{name}= is not a domain name")
     if b"dns/txt" not in [method.strip(b" \t\r\n").lower() for method in query.split(b":")]:
         raise SignatureError(Cause.UNKNOWN_QUERY)
-    return Terms(algorithm.decode("ascii"), *_ALGORITHMS[algorithm], domain, selector, *forms, _header_names(names))
+    words = (domain.decode("ascii"), selector.decode("ascii"), algorithm.decode("ascii"))
+    return Terms(words[2], *_ALGORITHMS[algorithm], domain, selector, *forms, _header_names(names), words)
 
 
 def parse(value: bytes) -> Signature:

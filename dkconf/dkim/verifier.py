@@ -62,7 +62,7 @@ class FinishedBody(Protocol):
 class SignatureJob:
     """One signature on its way to a verdict."""
 
-    __slots__ = ("_header_digest", "_limits", "_position", "_shown", "_signature", "hash_key", "query_name", "verdict")
+    __slots__ = ("_header_digest", "_limits", "_position", "_signature", "_words", "hash_key", "query_name", "verdict")
 
     query_name: bytes | None
     """The TXT name to look up; None if nothing is to be looked up."""
@@ -73,7 +73,7 @@ class SignatureJob:
 
     def __init__(self, position: int, limits: Limits) -> None:
         self._position, self._limits = position, limits
-        self._shown = ("", "", "")  # domain, selector, algorithm
+        self._words = ("", "", "")  # domain, selector, algorithm
         self._signature: Signature | None = None
         self._header_digest = b""
         self.query_name = None
@@ -99,7 +99,7 @@ class SignatureJob:
         sig = self._signature
         identity, text = (sig.identity, sig.signature_text) if sig is not None else ("", b"")
         return Verdict(
-            "dkim", *self._shown, result, reason, condition, testing, identity, key_bits, text, self._position
+            "dkim", *self._words, result, reason, condition, testing, identity, key_bits, text, self._position
         )
 
     def _evaluate(self, answer: TxtAnswer | None, body: FinishedBody | None) -> Verdict:
@@ -165,8 +165,12 @@ def _begin_one(
         return job
     try:
         tags = signature.read_tags(field.value)
-        job._shown = _shown(tags)
-        job._signature = sig = signature.from_tags(tags)
+        try:
+            job._signature = sig = signature.from_tags(tags)
+        except SignatureError:
+            job._words = _words(tags)
+            raise
+        job._words = sig.words
         if sig.algorithm == "rsa-sha1" and not limits.allow_rsa_sha1:
             raise SignatureError(Cause.RSA_SHA1)
         if sig.expiration is not None and sig.expiration + limits.clock_skew_seconds < now:
@@ -186,7 +190,7 @@ def _begin_one(
     return job
 
 
-def _shown(tags: dict[bytes, bytes]) -> tuple[str, str, str]:
+def _words(tags: dict[bytes, bytes]) -> tuple[str, str, str]:
     """Return what a verdict tells about a signature that may yet turn out to be malformed: domain, selector,
     algorithm."""
     domain, selector, algorithm = tags.get(b"d", b""), tags.get(b"s", b""), tags.get(b"a", b"")

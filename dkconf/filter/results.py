@@ -100,11 +100,15 @@ def printable(text: str) -> str:
 
 def log_words(outcome: Outcome) -> str:
     """Every signature's result: `dkim=fail d=example.com s=jan (body hash did not verify); domainkeys=none`."""
-    words = [_verdict_words(verdict) for verdict in (*outcome.dkim[:SHOWN], *outcome.domainkeys[:SHOWN])]
-    hidden = max(0, len(outcome.dkim) - SHOWN) + max(0, len(outcome.domainkeys) - SHOWN)
+    dkim, domainkeys, schemes = outcome.dkim, outcome.domainkeys, outcome.schemes
+    words = [_verdict_words(verdict) for verdict in (*dkim[:SHOWN], *domainkeys[:SHOWN])]
+    hidden = max(0, len(dkim) - SHOWN) + max(0, len(domainkeys) - SHOWN)
     if hidden:
         words.append(f"{hidden} more signatures")
-    words += [f"{scheme}=none" for scheme in outcome.schemes if not getattr(outcome, scheme)]
+    if not dkim and "dkim" in schemes:
+        words.append("dkim=none")
+    if not domainkeys and "domainkeys" in schemes:
+        words.append("domainkeys=none")
     if outcome.sender is None:
         words.append(outcome.sender_fault)
     if outcome.policy_fault:
@@ -115,9 +119,9 @@ def log_words(outcome: Outcome) -> str:
 def _verdict_words(verdict: Verdict) -> str:
     text = f"{verdict.scheme}={verdict.result}"
     if verdict.domain:
-        text += f" d={printable(verdict.domain)}"
+        text += f" d={verdict.domain}"
     if verdict.selector:
-        text += f" s={printable(verdict.selector)}"
+        text += f" s={verdict.selector}"
     if verdict.reason:
-        text += f" ({printable(_reason(verdict))})"
-    return text
+        text += f" ({_reason(verdict)})"
+    return printable(text)

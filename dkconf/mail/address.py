@@ -15,6 +15,7 @@ from dkconf.mail.header import HeaderField
 MAX_ADDRESS_TOKENS = 4096
 """Tokens looked at before the first address ends; a display name has a handful."""
 
+_NAMES = frozenset([b"from", b"sender"])
 _SPECIALS = frozenset(b'()<>[]:;@\\,."')
 _BLANKS = frozenset(b" \t\r\n")
 _STOP = _SPECIALS | _BLANKS
@@ -50,8 +51,9 @@ def find_sender(fields: Sequence[HeaderField]) -> tuple[Sender | None, str]:
     Exactly one From with a usable first address; at most one Sender, likewise usable; Sender wins. An
     unusable Sender does not fall back to From. Source: RFC 4870 sections 3.1, 3.5.1 and 3.7.3.
     """
-    froms = [field for field in fields if field.lower == b"from"]
-    senders = [field for field in fields if field.lower == b"sender"]
+    found_fields = [field for field in fields if field.lower in _NAMES]
+    froms = [field for field in found_fields if field.lower == b"from"]
+    senders = [field for field in found_fields if field.lower == b"sender"] if len(found_fields) > 1 else []
     if len(froms) != 1:
         return None, "no From field" if not froms else "more than one From field"
     if len(senders) > 1:
