@@ -81,10 +81,10 @@ def test_a_policy_against_sha1(monkeypatch: pytest.MonkeyPatch) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._key, name)
 
-        def verify(self, *_: Any) -> None:
+        def sign(self, *_: Any) -> None:
             raise UnsupportedAlgorithm("policy")
 
-        sign = verify
+        recover_data_from_signature = sign
 
     private = PrivateKey.load_pem(KEY_PEM)
     public = PublicKey.from_der(private.public_der)
@@ -158,6 +158,45 @@ def test_bad_public_keys(octets: bytes) -> None:
         PublicKey.from_der(octets)
     with pytest.raises(KeyProblem):
         PublicKey.from_raw(octets)
+
+
+def _padded(
+    size: int, *, kind: int = 1, fill: bytes = b"\xff", short: int = 0, tail: bytes = b"", info: bytes
+) -> bytes:
+    """Return an encoded message of RFC 8017 section 9.2, or one that is nearly that."""
+    rest = b"\x00" + info + SHA256 + tail
+    return bytes([0, kind]) + fill * (size - 2 - len(rest) - short) + b"\x00" * short + rest
+
+
+INFO = keys._DIGEST_INFO["sha256"]
+WITHOUT_NULL = bytes.fromhex("302f300b06096086480165030402010420")
+
+
+@pytest.mark.parametrize("plainly", [False, True])
+@pytest.mark.parametrize(
+    ("block", "good"),
+    [
+        (_padded(128, info=INFO), True),
+        (_padded(128, info=INFO, kind=2), False),
+        (_padded(128, info=INFO, kind=0), False),
+        (_padded(128, info=INFO, fill=b"\xfe"), False),
+        (_padded(128, info=INFO, short=1), False),
+        (_padded(128, info=INFO, tail=b"\x00" * 40), False),  # Bleichenbacher's forgery: less padding, then anything
+        (_padded(128, info=INFO, tail=b"x"), False),
+        (_padded(128, info=WITHOUT_NULL), False),
+        (_padded(128, info=keys._DIGEST_INFO["sha1"]), False),
+        (_padded(128, info=b""), False),
+    ],
+)
+def test_only_the_exact_padding_counts(block: bytes, good: bool, plainly: bool) -> None:
+    """RFC 8017 section 8.2.2: the whole encoded message is compared, by both ways of checking."""
+    numbers = serialization.load_pem_private_key(KEY_PEM, password=None).private_numbers()  # type: ignore[union-attr]
+    n = numbers.public_numbers.n  # type: ignore[union-attr]
+    signature = pow(int.from_bytes(block, "big"), numbers.d, n).to_bytes(128, "big")  # type: ignore[union-attr]
+    public = PublicKey.from_der(PrivateKey.load_pem(KEY_PEM).public_der)
+
+    check = public._verify_plainly if plainly else public._verify
+    assert good == check(signature, SHA256, "sha256")
 
 
 def test_generate() -> None:
