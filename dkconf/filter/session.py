@@ -296,18 +296,18 @@ class Session:
         # The sender learns the kind; the rest is for the log.
         findings = [Finding(scheme, "int", f"internal error: {kind}") for scheme in SCHEMES]
         decision = engine.actions.decide(findings)
+        observe = engine.settings.observe
+        act = _WOULD_HAVE.get(decision.action, decision.action) if observe else decision.action
+        reason = f"internal error: {kind}: {printable(str(error))}"
         lines = "".join(traceback.format_exception(error)).splitlines()
-        self._log(
-            ERR,
-            f"{queue_id}: {decision.action}: int (internal error: {kind}: {printable(str(error))})",
-            {"queue_id": queue_id, "condition": "int", "action": decision.action, "traceback": lines},
-        )
+        fields = {"queue_id": queue_id, "action": decision.action, "condition": "int", "reason": reason}
+        self._log(ERR, f"{queue_id}: {act}: int ({reason})", {**fields, "observe": observe, "traceback": lines})
         for line in lines:
             self._log(ERR, f"{queue_id}: | {line}", None)
         self._counted(message, "none", "int", decision.action)
         removals = self._removal_edits(message) if message is not None and decision.action == "accept" else []
         self.abort()
-        if engine.settings.observe:
+        if observe:
             return codec.CONTINUE
         return b"".join(removals) + self._final(decision)
 

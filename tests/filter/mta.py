@@ -94,6 +94,8 @@ class Mta:
     answers: Mapping[bytes, TxtAnswer] = field(default_factory=lambda: Records(RECORDS))
     offer: tuple[int, int, int] = (6, 0x1FF, 0x1FFFFF)
     log: list[tuple[int, str]] = field(default_factory=list)
+    logged: list[Mapping[str, Any]] = field(default_factory=list)
+    """What structured logs say; {} for a line that has nothing more to say."""
     counted: list[str] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
 
@@ -101,19 +103,27 @@ class Mta:
         self.session = Session(
             self.engine,
             lambda: float(NOW),
-            lambda priority, line, fields: self.log.append((priority, line)),
+            self._write,
             self.counted.append,
         )
         self.session.negotiate(*self.offer)
         self.session.macros(ord("C"), {b"j": b"mx.example.net", b"{daemon_name}": b"MTA"})
         self.connected = self.session.connect(self.hostname, b"4", 1025, self.address)
 
-    def send(self, fields: Sequence[tuple[bytes, bytes]], body: bytes = BODY, *, chunk: int = 65535) -> list[Edit]:
-        """One message; returns the replies at its end."""
+    def _write(self, priority: int, line: str, fields: Mapping[str, Any] | None) -> None:
+        self.log.append((priority, line))
+        self.logged.append(fields or {})
+
+    def send(
+        self, fields: Sequence[tuple[bytes, bytes]], body: bytes = BODY, *, chunk: int = 65535, at_once: bool = False
+    ) -> list[Edit]:
+        """One message, its header fields one by one or all `at_once`; returns the replies at its end."""
         session = self.session
         session.macros(ord("M"), {b"i": b"4BX2k1", **self.macros})
         assert session.envfrom((b"<joe@example.com>",)) is None
-        for name, value in fields:
+        if at_once:
+            assert session.headers(fields) is None
+        for name, value in () if at_once else fields:
             assert session.header(name, value) is None
         assert session.end_of_headers() is None
         for start in range(0, len(body), chunk):

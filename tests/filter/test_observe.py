@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dkconf.filter.config import Conditions
 from tests.filter.mta import (
     BODY,
@@ -31,3 +33,22 @@ def test_observe_signs_in_words_only(mta: MakeMta) -> None:
     client.send(HEADER)
 
     assert client.line == "4BX2k1: would have signed dkim d=example.com s=jan, domainkeys d=example.com s=jan"
+
+
+@pytest.mark.parametrize(
+    "action, words",
+    [("tempfail", "would have tempfailed"), ("reject", "would have rejected"), ("accept", "accept")],
+)
+def test_observe_only_would_have_refused_for_a_fault_of_ours(
+    mta: MakeMta, monkeypatch: pytest.MonkeyPatch, action: str, words: str
+) -> None:
+    """The log says that nothing was refused, and so do its structured fields."""
+    monkeypatch.setattr("dkconf.filter.message.Message.finish", lambda *args: 1 / 0)
+    conditions = {f"{name}_conditions": Conditions(int=action) for name in ("dkim", "domainkeys")}  # type: ignore[arg-type]
+    client = mta(observe=True, **conditions)
+
+    assert letters(client.send([(b"Authentication-Results", b" mx.example.net; dkim=pass"), *HEADER])) == "c"
+    assert client.log[0] == (3, f"4BX2k1: {words}: int (internal error: ZeroDivisionError: division by zero)")
+    assert client.logged[0]["observe"] is True
+    assert client.logged[0]["action"] == action
+    assert client.logged[0]["reason"] == "internal error: ZeroDivisionError: division by zero"
