@@ -43,9 +43,11 @@ class Message:
 
     __slots__ = (
         "_authres_seen",
+        "_beyond",
         "_octets",
         "_signed",
         "_status_seen",
+        "_unremoved",
         "_updates",
         "attempted",
         "authserv_id",
@@ -59,6 +61,7 @@ class Message:
         "queue_id",
         "removals",
         "signing",
+        "unread",
         "verification",
     )
 
@@ -68,9 +71,11 @@ class Message:
         self.queue_id = ""
         self.fields: list[HeaderField] = []
         self.oversize = ""
-        """Which limit the header broke."""
+        """Which limit the header broke first: octets or fields; "" = none."""
         self.failure: BaseException | None = None
         """A fault of ours, met before the reply to it is due."""
+        self.unread = False
+        """It came among the header fields: not all of them were looked at."""
         self.attempted = ""
         """A domain of ours that a host which is not ours wrote as its sender."""
         self.note = ""
@@ -83,7 +88,7 @@ class Message:
         self.lines: LineWatch | None = None
         self._updates: tuple[Callable[[bytes | memoryview], None], ...] = ()
         self._signed = False
-        self._octets = self._authres_seen = self._status_seen = 0
+        self._octets = self._beyond = self._authres_seen = self._status_seen = self._unremoved = 0
 
     def add(self, pairs: Iterable[tuple[bytes, bytes]], leading_space: bool) -> None:
         """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept."""
@@ -97,27 +102,56 @@ class Message:
             octets += len(name) + len(field.value) + 3
             if octets <= limit and len(fields) < most:
                 fields.append(field)
-            elif not self.oversize:
-                self.oversize = f"over {limit} octets of header" if octets > limit else f"over {most} header fields"
+            elif self.oversize:
+                self._beyond += 1
+            else:
+                self.oversize = "octets" if octets > limit else "fields"
+                self._beyond, most = len(fields) + 1, 0
                 fields.clear()
-                most = 0
         self._octets = octets
 
     def _notice(self, field: HeaderField) -> None:
         """Look at a field whose name alone says something."""
-        settings = self.engine.settings
         kind = _KINDS[field.lower]
         if kind == _SIGNED:
             self._signed = True
         elif kind == _AUTHRES:
             # Counted even when the header is too large, so that no amount of header hides a forged result.
             self._authres_seen += 1
-            if len(self.removals) < settings.header_fields and claims(field.value, self.authserv_id):
-                self.removals.append((self._authres_seen, b"Authentication-Results"))
-        elif kind == _STATUS and settings.domainkey_status:
+            if claims(field.value, self.authserv_id):
+                self._remove(self._authres_seen, b"Authentication-Results")
+        elif kind == _STATUS and self.engine.settings.domainkey_status:
             self._status_seen += 1
-            if len(self.removals) < settings.header_fields:
-                self.removals.append((self._status_seen, b"DomainKey-Status"))
+            self._remove(self._status_seen, b"DomainKey-Status")
+
+    def _remove(self, occurrence: int, name: bytes) -> None:
+        """Note a field that must not pass; as many as a header may have fields, whatever comes."""
+        if len(self.removals) < self.engine.settings.header_fields:
+            self.removals.append((occurrence, name))
+        else:
+            self._unremoved += 1
+
+    @property
+    def excess(self) -> str:
+        """The limit that the header broke: what, how much of it, what is legal; "" if it broke none."""
+        settings = self.engine.settings
+        if self.oversize == "octets":
+            return f"{self._octets} octets of header, {settings.header_octets} at most"
+        return f"{self._beyond} header fields, {settings.header_fields} at most" if self.oversize else ""
+
+    def safe(self, decision: Decision) -> Decision:
+        """`decision`, unless it lets pass forged results that cannot be removed.
+
+        More of them than a header may have fields are not kept in mind, and no honest message has them: it is
+        refused, whatever `sec` says. Where a fault of ours may have hidden one, the message has to come again.
+        """
+        if not decision.delivers:
+            return decision
+        if self._unremoved:
+            number = len(self.removals) + self._unremoved
+            reason = f"{number} header fields with forged results, {len(self.removals)} at most are removed"
+            return Decision("reject", Finding("dkim", "sec", reason))
+        return Decision("tempfail", decision.finding) if self.unread else decision
 
     # --- end of headers
 
@@ -233,8 +267,8 @@ class Message:
         """The result; or the names that must be looked up first (call again with all answers)."""
         engine = self.engine
         if self.oversize:
-            findings = [Finding(scheme, "sec", self.oversize) for scheme in SCHEMES]
-            return Result(engine.actions.decide(findings), None, [])
+            findings = [Finding(scheme, "sec", self.excess) for scheme in SCHEMES]
+            return Result(self.safe(engine.actions.decide(findings)), None, [])
         hashes = self.hashes
         assert hashes is not None  # `decide` made it
         outcome, decision = None, ACCEPT

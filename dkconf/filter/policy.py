@@ -30,8 +30,15 @@ _MEANING: Final = {
     "sec": "header too large",
 }
 
-# RFC 3463 and, for DKIM alone, RFC 7372 section 3.1 (X.7.20: no passing DKIM signature found).
+# RFC 3463: X.3.4 is a message too big for the system, X.3.0 a fault of the system.
 _CODES: Final = {
+    ("reject", "sec"): b"552 5.3.4",
+    ("tempfail", "sec"): b"451 4.3.4",
+    ("reject", "int"): b"550 5.3.0",
+    ("tempfail", "int"): b"451 4.3.0",
+}
+# The others speak of signatures; for DKIM alone, RFC 7372 section 3.1 (X.7.20: no passing DKIM signature found).
+_SIGNATURE_CODES: Final = {
     ("reject", "dkim"): b"550 5.7.20",
     ("reject", "domainkeys"): b"550 5.7.0",
     ("tempfail", "dkim"): b"451 4.7.0",
@@ -65,6 +72,11 @@ class Decision(NamedTuple):
     action: Action = "accept"
     finding: Finding | None = None
 
+    @property
+    def delivers(self) -> bool:
+        """Whether somebody may get to read the message; a quarantine can be opened."""
+        return self.action in ("accept", "quarantine")
+
     def reply(self) -> bytes:
         """The final reply; for quarantine, its request goes before."""
         finding = self.finding
@@ -74,7 +86,7 @@ class Decision(NamedTuple):
             return codec.DISCARD
         if self.action == "quarantine":
             return codec.quarantine(self.text().encode("ascii", "replace")) + codec.CONTINUE
-        code = _CODES[self.action, finding.scheme]
+        code = _CODES.get((self.action, finding.condition)) or _SIGNATURE_CODES[self.action, finding.scheme]
         return codec.reply_code(code + b" " + self.text().encode("ascii", "replace"))
 
     def text(self) -> str:

@@ -225,16 +225,20 @@ class Session:
     def headers(self, pairs: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         """Take header fields, (name, value) each, that came together."""
         message = self._message or self._begin()
-        message.add(pairs, self._leading_space)
+        try:
+            message.add(pairs, self._leading_space)
+        except Exception as error:
+            message.failure, message.unread = message.failure or error, True
         return None
 
     def end_of_headers(self) -> bytes | None:
         """Decide; `queries` are set afterwards."""
         message = self._message or self._begin()
-        try:
-            message.decide(self._is_ours, self._removes, int(self._clock()))
-        except Exception as error:
-            message.failure = error
+        if message.failure is None:
+            try:
+                message.decide(self._is_ours, self._removes, int(self._clock()))
+            except Exception as error:
+                message.failure = error
         return None
 
     @property
@@ -296,6 +300,8 @@ class Session:
         # The sender learns the kind; the rest is for the log.
         findings = [Finding(scheme, "int", f"internal error: {kind}") for scheme in SCHEMES]
         decision = engine.actions.decide(findings)
+        if message is not None:
+            decision = message.safe(decision)
         observe = engine.settings.observe
         act = _WOULD_HAVE.get(decision.action, decision.action) if observe else decision.action
         reason = f"internal error: {kind}: {printable(str(error))}"
@@ -305,7 +311,7 @@ class Session:
         for line in lines:
             self._log(ERR, f"{queue_id}: | {line}", None)
         self._counted(message, "none", "int", decision.action)
-        removals = self._removal_edits(message) if message is not None and decision.action == "accept" else []
+        removals = self._removal_edits(message) if message is not None and decision.delivers else []
         self.abort()
         if observe:
             return codec.CONTINUE
@@ -351,7 +357,7 @@ class Session:
         self._report(message, result, observe)
         if observe:
             return codec.CONTINUE
-        if decision.action not in ("accept", "quarantine"):
+        if not decision.delivers:
             return self._final(decision)
         edits = self._edits(message, result)
         edits.append(self._final(decision))
@@ -417,7 +423,7 @@ class Session:
         if outcome is not None:
             words.append(log_words(outcome))
         if not words:
-            words.append(f"left alone ({message.note or message.oversize or 'nothing to do'})")
+            words.append(f"left alone ({message.note or message.excess or 'nothing to do'})")
         _, condition, reason, domain, selector = decision.finding or _NO_FINDING
         self._log(
             priority,
