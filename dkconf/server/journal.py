@@ -21,6 +21,8 @@ _FACILITY_MAIL: Final = 2 << 3
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # A datagram that every syslogd takes; rsyslog's default limit is 8 KiB.
 _LONGEST_LINE: Final = 8000
+_CUT: Final = "..."
+"""Stands where a field of a JSON line was shortened."""
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -48,7 +50,7 @@ class Log:
             return
         if self._json:
             entry = {"time": round(time.time(), 3), "level": _LEVELS[priority], "pid": os.getpid()}
-            text = json.dumps({**entry, "message": line, **(fields or {})}, default=_plain)
+            text = _object({**entry, "message": line, **(fields or {})})
         else:
             text = printable(line)[:_LONGEST_LINE]
         if self._target == "syslog":
@@ -109,6 +111,28 @@ class Log:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _object(entry: dict[str, Any]) -> str:
+    """`entry` as JSON, no longer than a line may be: syslogd would cut it, and half an object is none."""
+    text = json.dumps(entry, default=_plain)
+    while len(text) > _LONGEST_LINE:
+        name = max(entry, key=lambda key: len(json.dumps(entry[key], default=_plain)))
+        entry[name] = _shorter(entry[name], len(text) - _LONGEST_LINE)
+        text = json.dumps(entry, default=_plain)
+    return text
+
+
+def _shorter(value: Any, excess: int) -> Any:
+    """`value` without as much of it as is too long, up to a half: text loses its end, a list its beginning."""
+    if isinstance(value, list):
+        if len(value) == 1:
+            return [_shorter(value[0], excess)]
+        return value[(len(value) + 1) // 2 :]  # the end of a traceback says most
+    text = str(_plain(value))
+    # A character is one octet of JSON or more.
+    kept = max(len(text) // 2 - len(_CUT), len(text) - excess - len(_CUT), 0)
+    return text[:kept] + _CUT
 
 
 def _plain(value: object) -> object:

@@ -161,6 +161,44 @@ def test_json_lines_carry_their_fields(capfd):
     )
 
 
+@pytest.mark.parametrize(
+    "line, fields",
+    [
+        ("x" * 100_000, None),
+        ("\x00\u2028\U0001f600" * 9_000, None),
+        ("x" * 9_000, {"reason": "y" * 9_000, "queue_id": "q"}),
+        ("x", {"traceback": ["z" * 300] * 2_000, "queue_id": b"q"}),
+        ("x", {"traceback": [b"\xff" * 50_000], "queue_id": "q"}),
+        ("x" * 7_950, {"queue_id": "q"}),
+    ],
+    ids=["message", "escapes", "two", "list", "octets", "just"],
+)
+def test_a_long_json_line_is_still_json(capfd, line, fields):
+    """syslogd cuts at 8 KiB, so the longest fields are shortened, and the others stay as they are."""
+    journal.Log("stderr", "json")(journal.ERR, line, fields)
+
+    [text] = capfd.readouterr().err.splitlines()
+    entry = json.loads(text)
+    assert len(text) <= 8000
+    assert len(text) > 3500  # no more is lost than has to be
+    assert entry["level"] == "err"
+    assert {"time", "level", "pid", "message", *(fields or {})} == set(entry)
+    if fields:
+        assert entry["queue_id"] == "q"
+    if len(line) == 1:
+        assert entry["message"] == line
+
+
+def test_a_shortened_list_keeps_its_end(capfd):
+    """The last lines of a traceback name the fault."""
+    lines = [f"line {number} {'z' * 100}" for number in range(1000)]
+    journal.Log("stderr", "json")(journal.ERR, "x", {"traceback": lines})
+
+    kept = json.loads(capfd.readouterr().err)["traceback"]
+    assert kept == lines[-len(kept) :]
+    assert len(kept) > 30
+
+
 def test_syslog_lines_survive_a_restarted_syslogd(tmp_path):
     """Priority, facility mail, name and process; a new socket under the old name is found again."""
     path = str(tmp_path / "log")
