@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from dkconf.domainkeys.causes import Cause
 from dkconf.filter.incoming import Outcome
-from dkconf.mail.authres import ResInfo, format_authres, signature_prefixes
+from dkconf.mail.authres import ResInfo, join_results, result_text, signature_prefixes
 from dkconf.mail.verdict import Verdict
 
 SHOWN = 15
 """Signatures per scheme that are written out one by one; a message may have a thousand."""
+KEPT_RESULTS = 512
+"""Results whose text is kept: of signatures that pass, and of senders that do not sign."""
+MAX_KEPT_OCTETS = 256
+"""Of i= or the sender's address, in characters; domains, selectors and algorithms are no longer: all are below a megabyte."""
 
 
 def authentication_results(authserv_id: str, outcome: Outcome) -> bytes:
@@ -18,20 +23,23 @@ def authentication_results(authserv_id: str, outcome: Outcome) -> bytes:
     dkim, domainkeys = outcome.dkim[:SHOWN], outcome.domainkeys[:SHOWN]
     # RFC 6008: header.b tells several signatures apart.
     prefixes = signature_prefixes([v.signature for v in dkim]) if len(dkim) > 1 else [""]
-    results = [_dkim_info(verdict, prefix) for verdict, prefix in zip(dkim, prefixes, strict=bool(dkim))]
-    results += _more("dkim", outcome.dkim)
+    texts = [_dkim_text(verdict, prefix) for verdict, prefix in zip(dkim, prefixes, strict=bool(dkim))]
+    texts += _more("dkim", outcome.dkim)
     if "dkim" in outcome.schemes and not dkim:
-        results.append(ResInfo("dkim", "none"))
-    results += [_domainkeys_info(verdict) for verdict in domainkeys]
-    results += _more("domainkeys", outcome.domainkeys)
+        texts.append(_UNSIGNED)
+    texts += [_domainkeys_text(verdict) for verdict in domainkeys]
+    texts += _more("domainkeys", outcome.domainkeys)
     if "domainkeys" in outcome.schemes and not domainkeys:
-        results.append(_unsigned_info(outcome))
-    return format_authres(authserv_id, results)
+        texts.append(_unsigned_text(outcome))
+    return join_results(authserv_id, texts)
 
 
-def _more(method: str, verdicts: Sequence[Verdict]) -> list[ResInfo]:
+_UNSIGNED = result_text(ResInfo("dkim", "none"))
+
+
+def _more(method: str, verdicts: Sequence[Verdict]) -> list[str]:
     more = len(verdicts) - SHOWN
-    return [ResInfo(method, "policy", f"{more} more signatures")] if more > 0 else []
+    return [result_text(ResInfo(method, "policy", f"{more} more signatures"))] if more > 0 else []
 
 
 def _reason(verdict: Verdict) -> str:
@@ -40,33 +48,47 @@ def _reason(verdict: Verdict) -> str:
     return verdict.reason
 
 
-def _dkim_info(verdict: Verdict, prefix: str) -> ResInfo:
+def _text(method: str, result: str, reason: str, *properties: tuple[str, str]) -> str:
+    return result_text(ResInfo(method, result, reason, properties=properties))
+
+
+_kept_text = lru_cache(maxsize=KEPT_RESULTS)(_text)
+"""What one signer's signatures come to is the same in each message, so its text is made once."""
+
+
+def _dkim_text(verdict: Verdict, prefix: str) -> str:
     """One signature, with the properties of RFC 8601 section 2.7.1."""
-    properties = (
-        ("header.d", verdict.domain),
-        ("header.i", verdict.identity if verdict.identity != "@" + verdict.domain else ""),
+    domain, identity = verdict.domain, verdict.identity
+    write = _text if verdict.condition or prefix or len(identity) > MAX_KEPT_OCTETS else _kept_text
+    return write(
+        "dkim",
+        verdict.result,
+        _reason(verdict),
+        ("header.d", domain),
+        ("header.i", "" if identity == "@" + domain else identity),
         ("header.s", verdict.selector),
         ("header.a", verdict.algorithm),
         ("header.b", prefix),
     )
-    return ResInfo("dkim", verdict.result, _reason(verdict), properties=properties)
 
 
-def _domainkeys_info(verdict: Verdict) -> ResInfo:
+def _domainkeys_text(verdict: Verdict) -> str:
     properties = (("header.d", verdict.domain), (verdict.identity_property, verdict.identity))
-    return ResInfo("domainkeys", verdict.result, _reason(verdict), properties=properties)
+    return _text("domainkeys", verdict.result, _reason(verdict), *properties)
 
 
-def _unsigned_info(outcome: Outcome) -> ResInfo:
+def _unsigned_text(outcome: Outcome) -> str:
     """dk-filter reports an unsigned message as neutral where the policy says that all mail is signed."""
     sender = outcome.sender
-    properties = ((f"header.{sender.header}", sender.address),) if sender else ()
+    address = sender.address if sender else ""
+    properties = (("header." + sender.header, address),) if sender else ()
     if outcome.policy is not None and outcome.policy.signs_all:
         reason = "no signature, though policy says o=-"
         if outcome.policy.testing:
             reason += ", test mode"
-        return ResInfo("domainkeys", "neutral", reason, properties=properties)
-    return ResInfo("domainkeys", "none", properties=properties)
+        return _text("domainkeys", "neutral", reason, *properties)
+    write = _kept_text if len(address) <= MAX_KEPT_OCTETS else _text
+    return write("domainkeys", "none", "", *properties)
 
 
 # RFC 4870 section 3.8. The reasons are those of the verifier; what is not here follows the result.

@@ -23,10 +23,6 @@ SUPPORTED_VERSION = 1
 """Of the field, RFC 8601 section 2.6."""
 FOLD_COLUMN = 76
 """A line is folded before it grows beyond this."""
-KEPT_RESULTS = 512
-"""Results whose text is kept: one signer's are the same in each message."""
-MAX_KEPT_OCTETS = 512
-"""Values of a result whose text is kept, together; so all are below a megabyte, whatever arrives."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+")
 """Visible ASCII but for the tspecials, RFC 2045 section 5.1. These patterns run once a word of each verified
@@ -66,10 +62,14 @@ def format_authres(authserv_id: str, results: Sequence[ResInfo]) -> bytes:
 
     With no results the value says `none`.
     """
+    return join_results(authserv_id, [result_text(info) for info in results])
+
+
+def join_results(authserv_id: str, texts: Sequence[str]) -> bytes:
+    """Return the same from results that `result_text` has written."""
     head = _head_text(authserv_id)
-    if not results:
+    if not texts:
         return (head + " none").encode("ascii")
-    texts = [(_kept_text if _is_short(info) else _result_text)(info) for info in results]
     return "\n".join([head, *texts])[:-1].encode("ascii")
 
 
@@ -78,14 +78,7 @@ def _head_text(authserv_id: str) -> str:
     return " " + _quoted_unless_token(_clean(authserv_id)) + ";"
 
 
-def _is_short(info: ResInfo) -> bool:
-    size = len(info.method) + len(info.result) + len(info.reason) + len(info.comment)
-    for name, value in info.properties:
-        size += len(name) + len(value)
-    return size <= MAX_KEPT_OCTETS
-
-
-def _result_text(info: ResInfo) -> str:
+def result_text(info: ResInfo) -> str:
     """Return the lines of one result, with a semicolon at the end."""
     words = [_keyword(info.method) + "=" + _keyword(info.result)]
     if info.comment:
@@ -105,9 +98,6 @@ def _result_text(info: ResInfo) -> str:
         else:
             line += word if len(line) == 1 else " " + word
     return "\n".join([*lines, line])
-
-
-_kept_text = lru_cache(maxsize=KEPT_RESULTS)(_result_text)
 
 
 def signature_prefixes(signatures: Sequence[bytes]) -> list[str]:

@@ -45,10 +45,10 @@ def parse(octets: bytes, *, one_letter: bool = False) -> dict[bytes, bytes]:
     """
     if octets.translate(None, _CONTROLS) != octets:
         raise TagListError("control character in tag-list")
-    if octets.count(b";") > MAX_TAGS:
+    specs = octets.split(b";", MAX_TAGS + 1)
+    if len(specs) > MAX_TAGS + 1:
         raise TagListError(f"more than {MAX_TAGS} tags")
     tags: dict[bytes, bytes] = {}
-    specs = octets.split(b";")
     if not specs[-1].strip(_WSP):
         specs.pop()  # one semicolon may end the list
     for spec in specs:

@@ -9,9 +9,12 @@ from dkconf.dkim import signature
 from dkconf.dkim.canonical import relaxed_field, simple_field
 from dkconf.dkim.headers import HeaderPool
 from dkconf.dkim.signature import SignatureError, Terms
-from dkconf.mail import authres
-from dkconf.mail.authres import ResInfo, format_authres
+from dkconf.filter import results
+from dkconf.filter.incoming import Outcome
+from dkconf.mail.address import Sender
+from dkconf.mail.authres import ResInfo, format_authres, signature_prefixes
 from dkconf.mail.header import HeaderField
+from dkconf.mail.verdict import Verdict
 
 NAMES = st.sampled_from([b"From", b"To", b"from", b"Received", b"X-A", b"DKIM-Signature"])
 VALUES = st.text(st.sampled_from(" ab\t\r\n\v\f;=\0"), max_size=12).map(str.encode) | st.sampled_from(
@@ -51,39 +54,60 @@ def test_own_field(fields: list[HeaderField], form: str) -> None:
     assert alone[:-2] == pool.own_field(0, own.value, form)
 
 
-WORDS = st.text(st.sampled_from("aB.@\"\\ ();=\r\n\té/"), max_size=10) | st.just("x" * 600)
-RESULTS = st.lists(
-    st.builds(
-        ResInfo,
-        st.sampled_from(["dkim", "domainkeys"]),
-        st.sampled_from(["pass", "fail", "none"]),
-        WORDS,
-        WORDS,
-        st.lists(st.tuples(st.sampled_from(["header.d", "header.i"]), WORDS), max_size=3).map(tuple),
+WORDS = st.text(st.sampled_from('aB.@"\\ ();=\r\n\té/'), max_size=10) | st.just("x" * 300)
+PASSES = st.builds(
+    lambda domain, selector, identity: Verdict(
+        "dkim", domain, selector, "rsa-sha256", "pass", "", "", identity=identity, signature=identity.encode()
     ),
-    min_size=1,
-    max_size=3,
+    WORDS,
+    WORDS,
+    WORDS,
 )
+FAILURES = st.builds(
+    lambda domain, reason, testing: Verdict("dkim", domain, "s", "a", "fail", reason, "bad", testing=testing),
+    WORDS,
+    WORDS,
+    st.booleans(),
+)
+SENDERS = st.none() | st.builds(lambda local: Sender("from", local.encode("utf-8", "replace"), b"example.com"), WORDS)
 
 
-@given(WORDS, RESULTS)
-def test_a_kept_result_is_the_result(authserv_id: str, results: list[ResInfo]) -> None:
-    """What is written from memory is what is written anew; a value that is too long is not kept."""
-    kept = format_authres(authserv_id, results)
-    again = format_authres(authserv_id, results)
-    authres._kept_text.cache_clear()
-    authres._head_text.cache_clear()
+@given(WORDS, st.lists(PASSES | FAILURES, max_size=3), SENDERS)
+def test_a_kept_result_is_the_result(authserv_id: str, verdicts: list[Verdict], sender: Sender | None) -> None:
+    """What is written from memory is what is written anew; what is too long is not kept."""
+    outcome = Outcome(tuple(verdicts), (), (), sender, "")
+    results._kept_text.cache_clear()
+    several = [results.authentication_results(authserv_id, outcome) for _ in range(2)]
+    kept = results._kept_text.cache_info().currsize
+    short = [v for v in verdicts if len(v.identity) <= results.MAX_KEPT_OCTETS and not v.condition]
+    unsigned = sender is None or len(sender.address) <= results.MAX_KEPT_OCTETS
 
-    assert kept == again == format_authres(authserv_id, results)
-    for info in results:
-        authres._kept_text.cache_clear()
-        format_authres("mx", [info])
-        assert authres._kept_text.cache_info().currsize == (sum(map(len, _octets(info))) <= authres.MAX_KEPT_OCTETS)
+    assert several[0] == several[1]
+    assert several[0] == format_authres(authserv_id, _infos(verdicts, sender))
+    assert kept <= len(short) + unsigned
 
 
-def _octets(info: ResInfo) -> list[str]:
-    pairs = [word for pair in info.properties for word in pair]
-    return [info.method, info.result, info.reason, info.comment, *pairs]
+def _infos(verdicts: list[Verdict], sender: Sender | None) -> list[ResInfo]:
+    prefixes = signature_prefixes([v.signature for v in verdicts]) if len(verdicts) > 1 else [""]
+    infos = [
+        ResInfo(
+            "dkim",
+            v.result,
+            v.reason + ", test mode" if v.testing else v.reason,
+            properties=(
+                ("header.d", v.domain),
+                ("header.i", v.identity if v.identity != "@" + v.domain else ""),
+                ("header.s", v.selector),
+                ("header.a", v.algorithm),
+                ("header.b", prefix),
+            ),
+        )
+        for v, prefix in zip(verdicts, prefixes, strict=False)
+    ] or [ResInfo("dkim", "none")]
+    return [
+        *infos,
+        ResInfo("domainkeys", "none", properties=(("header.from", sender.address),) if sender else ()),
+    ]
 
 
 TAGS = st.fixed_dictionaries(
