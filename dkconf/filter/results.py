@@ -15,7 +15,7 @@ SHOWN = 15
 KEPT_RESULTS = 512
 """Results whose text is kept: of signatures that pass, and of senders that do not sign."""
 MAX_KEPT_OCTETS = 256
-"""Of i= or the sender's address, in characters; domains, selectors and algorithms are no longer: all are below a megabyte."""
+"""Characters of i= or the sender's address; domains, selectors, algorithms are no longer: all stay below a megabyte."""
 
 
 def authentication_results(authserv_id: str, outcome: Outcome) -> bytes:
