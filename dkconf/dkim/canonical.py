@@ -17,7 +17,7 @@ from functools import cache
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from dkconf.mail.octets import Cut, crlfs, cutter, trailing_crlfs
+from dkconf.mail.octets import Cut, LineEnds, crlfs, cutter, trailing_crlfs
 
 CANONICALIZATIONS = ("simple", "relaxed")
 _WSP = b" \t"
@@ -63,38 +63,16 @@ def simple_field(name: bytes, value: bytes) -> bytes:
 class SimpleBody:
     """The simple form of a body (RFC 6376 section 3.4.3), piece by piece."""
 
-    __slots__ = ("_cr", "_pending")
+    __slots__ = ("_ends", "feed")
 
     def __init__(self) -> None:
-        self._pending = 0  # CRLFs that may be the end of the body
-        self._cr = False  # a CR whose LF may be in the next piece
-
-    def feed(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
-        """Return the canonical octets that are certain now; a piece without line end at its end is not
-        copied."""
-        size = len(chunk)
-        if not size:
-            return []
-        if not self._pending and not self._cr and chunk[size - 1] not in b"\r\n":
-            return [chunk]
-        data = b"\r" + bytes(chunk) if self._cr else bytes(chunk)
-        self._cr = data.endswith(b"\r")
-        if self._cr:
-            data = data[:-1]
-        tail = trailing_crlfs(data)
-        if tail * 2 == len(data):
-            self._pending += tail
-            return []
-        pieces: list[bytes | memoryview] = list(crlfs(self._pending))
-        self._pending = tail
-        pieces.append(data[: len(data) - 2 * tail] if tail else data)
-        return pieces
+        self._ends = LineEnds()
+        self.feed = self._ends.feed
+        """Takes a piece, and returns the canonical octets that are certain now."""
 
     def finish(self) -> list[bytes | memoryview]:
         """Return the rest: a lone CR if one ends the body, and one CRLF, which even an empty body gets."""
-        if self._cr:
-            return [*crlfs(self._pending), b"\r\r\n"]
-        return [b"\r\n"]
+        return [*self._ends.finish(), b"\r\n"]
 
 
 class RelaxedBody:

@@ -10,9 +10,10 @@ nofws and kept in simple.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from dkconf.mail.octets import crlfs, trailing_crlfs
+from dkconf.mail.octets import LineEnds
 
 CANONICALIZATIONS = ("simple", "nofws")
 _FWS = b" \t\r\n"
@@ -31,7 +32,7 @@ class BodyStream:
     Several signatures of one message have different headers and the same body: `share` lets them have one pass.
     """
 
-    __slots__ = ("_any", "_cr", "_finished", "_hashes", "_nofws", "_pending")
+    __slots__ = ("_any", "_cr", "_ends", "_finished", "_hashes", "_nofws")
 
     def __init__(self, canonicalization: str, sha1: Any) -> None:
         """Begin.
@@ -42,9 +43,9 @@ class BodyStream:
         """
         self._hashes = [sha1]
         self._nofws = canonicalization == "nofws"
-        self._pending = 1  # empty lines held back; the first is the separator
+        self._ends = LineEnds(1)  # one empty line is held back already: the separator
         self._any = False  # a body line has been given out
-        self._cr = False  # a CR whose LF may be in the next piece
+        self._cr = False  # nofws: a CR whose LF may be in the next piece
         self._finished = False
 
     def share(self, sha1: Any) -> int:
@@ -54,52 +55,32 @@ class BodyStream:
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Take the next piece of the body as received; it may be split anywhere."""
-        data = b"\r" + bytes(chunk) if self._cr else bytes(chunk)
-        self._cr = data.endswith(b"\r")
-        if self._cr:
-            data = data[:-1]
         if self._nofws:
-            data, tail = _without_blanks(data)
-        else:
-            tail = trailing_crlfs(data)
-            if tail:
-                data = data[: len(data) - 2 * tail]
-        if not data:
-            self._pending += tail
-            return
-        self._release()
-        self._pending = tail
-        self._add(data)
+            data = b"\r" + bytes(chunk) if self._cr else bytes(chunk)
+            self._cr = data.endswith(b"\r")
+            chunk = _without_blanks(data[:-1] if self._cr else data)
+        self._add(self._ends.feed(chunk))
 
-    def _add(self, data: bytes) -> None:
-        for sha1 in self._hashes:
-            sha1.update(data)
-
-    def _release(self) -> None:
-        """Hash the empty lines held back: what follows them is a line with something in it."""
-        for piece in crlfs(self._pending):
-            self._add(piece)
-        self._any = True
+    def _add(self, pieces: Sequence[bytes | memoryview]) -> None:
+        for piece in pieces:
+            self._any = True
+            for sha1 in self._hashes:
+                sha1.update(piece)
 
     def digest(self, number: int = 0) -> bytes:
         """Return the digest of a header and the body; no update may follow."""
         if not self._finished:
             self._finished = True
-            if self._cr and not self._nofws:
-                self._release()
-                self._add(b"\r")
+            self._add(self._ends.finish())
             if self._any:
-                self._add(b"\r\n")
+                self._add([b"\r\n"])
         return bytes(self._hashes[number].digest())
 
 
-def _without_blanks(data: bytes) -> tuple[bytes, int]:
-    """Return the data without blanks, lone CRs and LFs, and the CRLFs at their end; and how many those were."""
-    if data.count(b"\r\n") == data.count(b"\n"):
-        # Every LF ends a line: the CRs go with the blanks, and come back. Half the cost of looking at each line.
-        lines = data.translate(None, b" \t\r")
-        text = lines.rstrip(b"\n")
-        return text.replace(b"\n", b"\r\n"), len(lines) - len(text)
-    data = b"\r\n".join([line.translate(None, _FWS) for line in data.split(b"\r\n")])
-    tail = trailing_crlfs(data)
-    return data[: len(data) - 2 * tail], tail
+def _without_blanks(data: bytes) -> bytes:
+    """Return the data without blanks, lone CRs and LFs."""
+    text = data.translate(None, b" \t")
+    if len(text) - len(text.translate(None, b"\r\n")) == 2 * data.count(b"\r\n"):
+        # All of them are line ends. Looking at each line would cost more than twice as much.
+        return text
+    return b"\r\n".join([line.translate(None, _FWS) for line in data.split(b"\r\n")])

@@ -26,6 +26,8 @@ def trailing_crlfs(data: bytes) -> int:
     """Return how many CRLFs end the data, in linear time even where the data are nothing else."""
     if not data.endswith(CRLF):
         return 0
+    if not data.endswith(CRLF + CRLF):
+        return 1
     # In strides that double, each one comparison of memory: a strip looks at every octet by itself.
     most = len(data) // 2
     low, high = 1, min(2, most)  # `low` pairs do end the data
@@ -45,6 +47,60 @@ def crlfs(count: int) -> list[bytes]:
     """Return pieces that together are this many CRLFs: a body of a hundred megabytes of them stays bounded."""
     whole, rest = divmod(count * 2, FILL_OCTETS)
     return [CRLF * (FILL_OCTETS // 2)] * whole + ([CRLF * (rest // 2)] if rest else [])
+
+
+class LineEnds:
+    """Passes body octets on as they came, but for the CRLFs that may turn out to be the end of the body."""
+
+    __slots__ = ("_cr", "_pending")
+
+    def __init__(self, pending: int = 0) -> None:
+        """Begin with this many CRLFs held back."""
+        self._pending = pending
+        self._cr = False  # a CR whose LF may be in the next piece
+
+    def feed(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
+        """Return the octets that are certain now: parts of the chunk, which are not copied, and what was held back."""
+        size = len(chunk)
+        if not size:
+            return []
+        tail, cr = _line_ends(chunk) if chunk[size - 1] in _CR_LF else (0, False)
+        size -= 2 * tail + cr
+        held_cr = self._cr
+        self._cr = cr
+        if held_cr and size == 1 and chunk[0] == _LF:
+            # This CR and LF were torn apart, and nothing but line ends follows.
+            self._pending += tail + 1
+            return []
+        if not size and not held_cr:
+            self._pending += tail
+            return []
+        pieces: list[bytes | memoryview] = list(crlfs(self._pending)) if self._pending else []
+        self._pending = tail
+        if held_cr:
+            pieces.append(b"\r")
+        pieces.append(chunk if size == len(chunk) else chunk[:size])
+        return pieces
+
+    def finish(self) -> list[bytes]:
+        """Return what was held back and is not the end of the body after all: CRLFs before a lone CR, and the CR."""
+        return [*crlfs(self._pending), b"\r"] if self._cr else []
+
+
+_LF = 10
+_CR_LF = frozenset(b"\r\n")
+_WINDOW = 64
+
+
+def _line_ends(chunk: bytes | memoryview) -> tuple[int, bool]:
+    """Return how many CRLFs end the chunk, and whether a CR follows them; mostly by a look at its last octets."""
+    end = bytes(chunk[-_WINDOW:])
+    cr = end.endswith(b"\r")
+    tail = trailing_crlfs(end[:-1] if cr else end)
+    if 2 * tail + cr < len(end) - 1 or len(end) == len(chunk):
+        return tail, cr
+    whole = bytes(chunk)
+    return trailing_crlfs(whole[:-1] if cr else whole), cr
 
 
 def cutter(needle: bytes) -> Cut:

@@ -70,7 +70,7 @@ def test_digest_continues_the_header() -> None:
     assert hashlib.sha1(b"From:a\r\n\r\nHi\r\n").digest() == stream.digest()
 
 
-@pytest.mark.parametrize("unit", [b" ", b"\t", b"\r\n", b" \r\n", b"\r", b"\n", b"a ", b"\r \n", b"    a\r\n"])
+@pytest.mark.parametrize("unit", [b" ", b"\t", b"\r\n", b" \r\n", b"\r", b"\n", b"a ", b"\r \n", b"    a\r\n", b"\n\r"])
 @pytest.mark.parametrize("canonicalization", ["simple", "nofws"])
 def test_hostile_bodies_are_right(unit: bytes, canonicalization: str) -> None:
     """Long runs come out as in the plain implementation, over many pieces."""

@@ -21,6 +21,7 @@ bodies = st.lists(
         st.sampled_from(
             [b" ", b"  ", b"\t", b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" \r\n", b"\0", b"\x0b", b"a", b"\xff"]
         ),
+        st.just(b"\r\n" * 33),
         words,
     ),
     max_size=24,
