@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.signing import SigningKey
+from dkconf.dkim.choice import DEFAULT_OVERSIGN
 from dkconf.filter import config
 from dkconf.spec.model import Conditions, Filter
 
@@ -60,7 +61,7 @@ def settings(
         ),
         sign_headers=spec.headers.sign,
         omit_headers=spec.headers.omit,
-        oversign_headers=spec.headers.oversign,
+        oversign_headers=spec.headers.oversign or DEFAULT_OVERSIGN,
         identify=spec.headers.identify,
         internal_hosts=spec.internal_hosts,
         external_ignore=spec.external_ignore,

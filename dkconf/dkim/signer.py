@@ -26,6 +26,7 @@ from dkconf.dkim.canonical import (
     simple_field,
     splits_plainly,
 )
+from dkconf.dkim.choice import DEFAULT_OVERSIGN, DEFAULT_SIGN_HEADERS
 from dkconf.errors import DkconfError
 from dkconf.mail import base64
 from dkconf.mail.domain import is_domain, within
@@ -38,43 +39,6 @@ MIN_RSA_BITS = 1024
 LINE_WIDTH = 76
 """Octets of a folded line; RFC 5322 section 2.1.1 asks for 78 at most."""
 CACHED_NAME_LISTS = 256
-
-DEFAULT_SIGN_HEADERS = (
-    "From",
-    "To",
-    "Cc",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "Reply-To",
-    "In-Reply-To",
-    "References",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-    "List-Id",
-    "List-Help",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
-    "List-Subscribe",
-    "List-Post",
-    "List-Owner",
-    "List-Archive",
-)
-"""RFC 6376 section 5.4.1, and the MIME fields, without which a reader can be shown something else."""
-DEFAULT_OVERSIGN = (
-    "From",
-    "To",
-    "Cc",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "Reply-To",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-)
-"""Fields that occur once at most (RFC 5322 section 3.6): named once more where they are present."""
 
 
 class SignerProblem(DkconfError):

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from dkconf.dkim.choice import DEFAULT_OVERSIGN
 from dkconf.errors import DkconfError, Status
 from dkconf.filter.values import (
     BOOL,
@@ -49,11 +50,6 @@ DOMAINKEYS_CANONICALIZATIONS = ("simple", "nofws")
 DKIM_CANONICALIZATIONS = ("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")
 CONDITIONS = ("bad", "dns", "int", "no", "miss", "sec")
 LONGEST_DEADLINE_SECONDS = 280  # below sendmail's T=E, five minutes
-# Fields of which a message has one at most (RFC 5322 section 3.6), and that a reader is shown or acts on.
-OVERSIGN = (
-    "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To",
-    "MIME-Version", "Content-Type", "Content-Transfer-Encoding",
-)  # fmt: skip
 
 
 class SettingsError(DkconfError):
@@ -123,7 +119,7 @@ class Settings:
     canonicalization: Canonicalization = Canonicalization()
     sign_headers: tuple[str, ...] = ()
     omit_headers: tuple[str, ...] = ()
-    oversign_headers: tuple[str, ...] = OVERSIGN
+    oversign_headers: tuple[str, ...] = DEFAULT_OVERSIGN
     signature_ttl_seconds: int = 0
     identify: bool = False
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dkconf.crypto.keys import KeyProblem, PrivateKey
-from dkconf.dkim.signer import DEFAULT_SIGN_HEADERS
+from dkconf.dkim.choice import DEFAULT_SIGN_HEADERS
 from dkconf.dkim.signer import Signer as DkimSigner
 from dkconf.dkim.verifier import Limits as DkimLimits
 from dkconf.domainkeys.signer import Signer as DomainKeysSigner

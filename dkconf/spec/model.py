@@ -102,7 +102,9 @@ class Headers:
     """Field names to sign; empty = the program's default choice."""
     omit: tuple[str, ...] = ()
     """dk-filter -o: field names to leave out."""
-    oversign: tuple[str, ...] = ("From",)
+    oversign: tuple[str, ...] = ()
+    """Field names that DKIM names once more where they are present, so that nobody can add another; From always.
+    Empty = the program's default choice, the fields that occur once at most."""
     h_tag: bool = True
     """dk-filter -H."""
     identify: bool = False
