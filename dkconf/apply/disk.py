@@ -48,13 +48,6 @@ class RealSystem:
     def is_directory(self, path: str) -> bool:
         return os.path.isdir(self._real(path))
 
-    def directory_mode(self, path: str) -> tuple[int, str] | None:
-        try:
-            info = os.stat(self._real(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return stat.S_IMODE(info.st_mode), self._name(info.st_uid, "passwd")
-
     def link(self, path: str) -> str:
         try:
             return os.readlink(self._real(path))

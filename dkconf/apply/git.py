@@ -1,8 +1,4 @@
-"""Which commit an inventory comes from. A repository must not run code as root, so git runs as its owner.
-
-A repository's own configuration can name programs (fsmonitor, filters, hooks). Whoever may write to it is
-who git runs as; fsmonitor and hooks are off besides, and nothing is written, not even the index.
-"""
+"""Which commit an inventory comes from."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.spec.repository import find_top, other_writer
+from dkconf.spec.repository import find_top, git_call
 
 TIMEOUT_SECONDS = 10
 
@@ -36,25 +32,16 @@ def commit_of(path: str) -> Commit:
 
 
 def _git(top: Path, *arguments: str) -> str | None:
-    other = other_writer(top)
-    safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", f"safe.directory={top}")
+    call = git_call(top, *arguments)
     try:
         done = subprocess.run(
-            ["git", "-C", str(top), *safe, *arguments],
+            call.argv,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
-                "HOME": "/nonexistent",
-                "LC_ALL": "C",
-                "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_CONFIG_GLOBAL": "/dev/null",
-                "GIT_OPTIONAL_LOCKS": "0",
-                "GIT_TERMINAL_PROMPT": "0",
-            },
-            user=other[0] if other else None,
-            group=other[1] if other else None,
-            extra_groups=[] if other else None,
+            env=call.env,
+            user=call.user,
+            group=call.group,
+            extra_groups=call.extra_groups,
             timeout=TIMEOUT_SECONDS,
             check=False,
         )

@@ -51,7 +51,6 @@ class Judged:
     notes: tuple[str, ...] = ()
     before: Any = None
     """How the live ports answered before; `check` compares with it."""
-    used_stored_cf: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -58,9 +58,6 @@ class MemorySystem:
     def is_directory(self, path: str) -> bool:
         return path in self.directories
 
-    def directory_mode(self, path: str) -> tuple[int, str] | None:
-        return (0o755, "root") if path in self.directories else None
-
     def link(self, path: str) -> str:
         return self.links.get(path, "")
 

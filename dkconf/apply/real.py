@@ -49,7 +49,7 @@ class RealMachine:
             if case.canary and live.find_master(paths.pid_file) is not None:
                 before = ports.probe_all(live_model, recipient=desired.probe_recipient)
             recipient = {"recipient": desired.probe_recipient}
-            return Judged(staged.cf, tuple(refusals), tuple(notes), before, used_stored, recipient)
+            return Judged(staged.cf, tuple(refusals), tuple(notes), before, recipient)
         finally:
             staged.discard()
 

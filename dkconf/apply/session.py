@@ -21,6 +21,7 @@ from dkconf.apply.system import ReadOnlySystem, System
 from dkconf.desired.state import DesiredState
 from dkconf.errors import DkconfError, UsageProblem, Waiting
 from dkconf.plan.actual import LastApplied
+from dkconf.spec.hosts import own_name
 from dkconf.spec.model import Host, Inventory
 
 STATE_DIRS = ("/var/lib/dkconf", "/var/db/dkconf")
@@ -79,17 +80,8 @@ def host_name(ctx: Context) -> str:
 
 
 def host_in(ctx: Context, inventory: Inventory) -> str:
-    """Return the inventory's name of this host; a short kernel name finds its qualified one."""
-    name = host_name(ctx)
-    if name in inventory.hosts or ctx.host:
-        return name
-    if "." not in name:
-        near = [h for h in inventory.hosts if h.partition(".")[0] == name]
-        if len(near) == 1:
-            return near[0]
-    elif name.partition(".")[0] in inventory.hosts:
-        return name.partition(".")[0]
-    return name
+    """Return --host, or this machine's name as the inventory spells it."""
+    return ctx.host or own_name(host_name(ctx), inventory.hosts)
 
 
 def load(ctx: Context) -> tuple[Inventory, str]:

@@ -48,9 +48,6 @@ class System(Protocol):
 
     def is_directory(self, path: str) -> bool: ...
 
-    def directory_mode(self, path: str) -> tuple[int, str] | None:
-        """Return (mode, owner) of a directory, None if there is none."""
-
     def link(self, path: str) -> str:
         """Return what the symbolic link points at, "" if there is none."""
 
@@ -111,7 +108,6 @@ class ReadOnlySystem:
             "attributes",
             "listdir",
             "is_directory",
-            "directory_mode",
             "link",
             "known_user",
             "known_group",

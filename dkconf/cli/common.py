@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dkconf.errors import DkconfError, Status, UsageProblem
+from dkconf.errors import DkconfError, Status
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,20 +82,13 @@ def host_name(given: str | None, known: Iterable[str]) -> str:
     Raises:
         UsageProblem: The inventory has no such host.
     """
+    from dkconf.spec.hosts import no_such_host, own_name
+
     names = list(known)
-    wanted = given or os.uname().nodename
+    wanted = given or own_name(os.uname().nodename, names)
     if wanted in names:
         return wanted
-    if not given and "." not in wanted:
-        longer = [name for name in names if name.split(".")[0] == wanted]
-        if len(longer) == 1:
-            return longer[0]
-    from difflib import get_close_matches
-
-    near = get_close_matches(wanted, names, 1)
-    hint = f'did you mean "{near[0]}"?' if near else f"hosts are: {', '.join(names[:8]) or 'none'}"
-    whose = "" if given else " (this machine's name)"
-    raise UsageProblem(f'the inventory has no host "{wanted}"{whose}; name one with --host; {hint}')
+    raise no_such_host(wanted, names, "" if given else " (this machine's name)")
 
 
 def option_inventory(command: F) -> F:

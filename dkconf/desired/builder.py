@@ -6,7 +6,6 @@ host's plan costs little in an inventory of thousands of domains.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +29,8 @@ from dkconf.desired.state import (
     MilterFilter,
     SystemUser,
 )
-from dkconf.errors import UsageProblem
 from dkconf.filter.config import dumps
+from dkconf.spec.hosts import no_such_host
 from dkconf.spec.model import Filter, FilterService, Host, Inventory
 
 
@@ -53,10 +52,7 @@ def find_host(inventory: Inventory, host_name: str) -> Host:
     """
     if host_name in inventory.hosts:
         return inventory.hosts[host_name]
-    near = difflib.get_close_matches(host_name, inventory.hosts, 1)
-    known = ", ".join(sorted(inventory.hosts)[:10]) or "none"
-    hint = f"did you mean {near[0]}" if near else f"it has {known}"
-    raise UsageProblem(f"hosts: {host_name} is not in the inventory; {hint}; name one with --host")
+    raise no_such_host(host_name, inventory.hosts)
 
 
 def build(inventory: Inventory, host_name: str, public_keys: PublicKeys) -> DesiredState:

@@ -27,8 +27,6 @@ class HostPaths:
     filter_config: str
     dk_filter: str
     unit_dir: str
-    mail_user: str
-    """The user that sendmail (the MTA) connects as and that owns /etc/mail; e.g. smmta."""
     mail_group: str
     """Group of .mc and .cf; e.g. smmsp."""
     cf_dir: str

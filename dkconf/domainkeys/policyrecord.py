@@ -64,20 +64,21 @@ def parse(octets: bytes) -> PolicyRecord:
     )
 
 
-def from_answer(answer: TxtAnswer) -> PolicyRecord | None:
-    """Return the policy of a domain from the answer to its query; None if the DNS did not answer.
+def from_answer(answer: TxtAnswer) -> tuple[PolicyRecord | None, str]:
+    """Return the policy of a domain from the answer to its query, and what is wrong with the answer.
 
-    No record, or none that can be read, is the default policy: a domain must not become stricter by a
-    typing error.
+    The policy is None where there is no record, or none that can be read: then the default holds, since a domain
+    must not become stricter by a typing error.
     """
     if answer.status == "failed":
-        return None
+        return None, f"policy lookup failed: {answer.reason}"
+    faults: list[str] = []
     for string in answer.strings:
         try:
-            return parse(string)
-        except PolicyRecordError:
-            continue
-    return PolicyRecord()
+            return parse(string), ""
+        except PolicyRecordError as error:
+            faults.append(error.reason)
+    return None, faults[0] if faults else ""
 
 
 def format_record(policy: PolicyRecord) -> bytes:

@@ -118,7 +118,7 @@ class Verification:
                 answer = answers.get(self._policy_name)
                 if answer is None:
                     return (self._policy_name,)
-                policy, fault = _policy(answer)
+                policy, fault = policyrecord.from_answer(answer)
             findings.append(self._domainkeys_finding(decisive, policy, fault))
         return Outcome(
             dkim_verdicts,
@@ -186,18 +186,3 @@ def _author_domains(sender: Sender | None, fields: Sequence[HeaderField]) -> tup
         if found:
             domains.insert(0, found[1])
     return tuple(domain.decode("ascii", "replace") for domain in domains)
-
-
-def _policy(answer: TxtAnswer) -> tuple[PolicyRecord | None, str]:
-    """The record of an answer, and what is wrong with it."""
-    if answer.status == "failed":
-        return None, f"policy lookup failed: {answer.reason}"
-    if answer.status == "absent":
-        return None, ""
-    faults = []
-    for octets in answer.strings:
-        try:
-            return policyrecord.parse(octets), ""
-        except policyrecord.PolicyRecordError as error:
-            faults.append(error.reason)
-    return None, faults[0] if faults else ""

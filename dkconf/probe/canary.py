@@ -68,10 +68,6 @@ class Canary:
             return "it is discarded after a good reply"
         return str(self.verdict)
 
-    def signature_fields(self) -> list[qf.Field]:
-        """Return the signature fields, from the top."""
-        return [f for f in self.fields if f.name.lower() in (b"domainkey-signature", b"dkim-signature")]
-
 
 def timeout_seconds(model: CfModel, filters: Sequence[str]) -> float:
     """Return how long a dialogue may take when every filter takes all the time it has."""

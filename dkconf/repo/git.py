@@ -1,10 +1,4 @@
-"""What we ask git, and how: a repository must not run code as whoever looks at it.
-
-A repository's own configuration can name programs: fsmonitor, hooks, filters, text conversions, transports for
-objects that a partial clone lacks. git runs as whoever may write to the repository (as root only if it is root's
-alone), with those switched off, without anybody's own configuration, and with commands that read objects and names
-only.
-"""
+"""What we ask git: commands that read objects and names only, so that a repository runs no code of its own."""
 
 from __future__ import annotations
 
@@ -13,10 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.spec.repository import find_top, other_writer
+from dkconf.spec.repository import find_top, git_call
 
 TIMEOUT_SECONDS = 60  # git grep over a large work tree on a slow runner
-_OFF = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "protocol.allow=never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +18,16 @@ class Repository:
 
     def run(self, *arguments: str) -> bytes | None:
         """Return what git says; None if it fails, cannot be run or takes too long."""
-        other = other_writer(self.top)
-        options = [part for setting in (*_OFF, f"safe.directory={self.top}") for part in ("-c", setting)]
+        call = git_call(self.top, *arguments, path=os.environ.get("PATH", os.defpath))
         try:
             done = subprocess.run(
-                ["git", "-C", str(self.top), "--no-pager", *options, *arguments],
+                call.argv,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                env={
-                    "PATH": os.environ.get("PATH", os.defpath) if not other else "/usr/local/bin:/usr/bin:/bin",
-                    "HOME": "/nonexistent",
-                    "LC_ALL": "C",
-                    "GIT_CONFIG_NOSYSTEM": "1",
-                    "GIT_CONFIG_GLOBAL": "/dev/null",
-                    "GIT_OPTIONAL_LOCKS": "0",
-                    "GIT_NO_LAZY_FETCH": "1",
-                    "GIT_TERMINAL_PROMPT": "0",
-                },
-                user=other[0] if other else None,
-                group=other[1] if other else None,
-                extra_groups=[] if other else None,
+                env=call.env,
+                user=call.user,
+                group=call.group,
+                extra_groups=call.extra_groups,
                 timeout=TIMEOUT_SECONDS,
                 check=False,
             )

@@ -113,16 +113,6 @@ def _nearest(token: str) -> str:
     return f"{keys[0]}={actions[0] if actions else 'a'}"
 
 
-def to_dk_filter(table: model.Conditions) -> str:
-    """Return the -C string of a table; `miss` is always in it, since its default is not known.
-
-    Raises:
-        KeyError: The table holds an action that -C cannot say.
-    """
-    letters = {action: letter for letter, action in ACTIONS.items()}
-    return ",".join(f"{f.name}={letters[getattr(table, f.name) or 'accept']}" for f in fields(table))
-
-
 def elsewhere(cls: type, name: str) -> str:
     """Return advice for a key that belongs to another place, or ""."""
     return _MISPLACED.get((cls, name), "")

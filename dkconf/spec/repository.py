@@ -1,17 +1,58 @@
-"""Who may write to the git repository that an inventory lies in: git has to run as nobody more than that.
+"""How git is called about the repository that an inventory lies in, so that the repository runs no code as root.
 
-A repository's own configuration can name programs (fsmonitor, filters, hooks), so that root must not ask git about
-one that somebody else has a hand in.
+A repository's own configuration can name programs: fsmonitor, hooks, filters, text conversions, transports for
+objects that a partial clone lacks. So git runs as whoever may write to the repository (as root only if it is root's
+alone), with those switched off, without anybody's own configuration, and writes nothing, not even the index.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 NOBODY = 65534
 """Where everybody may write: a user that owns nothing."""
+
+
+_OFF = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "protocol.allow=never")
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/nonexistent",
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GitCall:
+    """A call of git, for whoever runs it; user and groups are None where it runs as ourselves."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+
+
+def git_call(top: Path, *arguments: str, path: str = _ENVIRONMENT["PATH"]) -> GitCall:
+    """Return how git is asked `arguments` about the repository `top`.
+
+    Args:
+        path: Where git is looked for, if it runs as ourselves.
+    """
+    settings = [part for setting in (*_OFF, f"safe.directory={top}") for part in ("-c", setting)]
+    argv = ["git", "-C", str(top), "--no-pager", *settings, *arguments]
+    other = other_writer(top)
+    if other is not None:
+        return GitCall(argv, _ENVIRONMENT, *other, [])
+    return GitCall(argv, {**_ENVIRONMENT, "PATH": path}, None, None, None)
 
 
 def find_top(folder: Path) -> Path | None:

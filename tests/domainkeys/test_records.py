@@ -56,11 +56,12 @@ def test_policy_round(policy: PolicyRecord, octets: bytes) -> None:
 
 
 def test_policy_answers() -> None:
-    """No record and no readable record are the default; no answer is None: nothing is known."""
-    assert PolicyRecord() == policyrecord.from_answer(ABSENT)
-    assert PolicyRecord() == policyrecord.from_answer(TxtAnswer("found", (b"v=spf1", b"o=?")))
-    assert PolicyRecord(signs_all=True) == policyrecord.from_answer(TxtAnswer("found", (b"junk", b"o=-")))
-    assert policyrecord.from_answer(TxtAnswer("failed", reason="timeout")) is None
+    """The first record that can be read counts; where there is none, it is said what is wrong."""
+    fault = "policy syntax error: o= must be ~ or -"
+    assert (None, "") == policyrecord.from_answer(ABSENT)
+    assert (None, fault) == policyrecord.from_answer(TxtAnswer("found", (b"o=?", b"junk")))
+    assert (PolicyRecord(signs_all=True), "") == policyrecord.from_answer(TxtAnswer("found", (b"junk", b"o=-")))
+    assert (None, "policy lookup failed: timeout") == policyrecord.from_answer(TxtAnswer("failed", reason="timeout"))
     assert b"_domainkey.example.com" == policyrecord.query_name(b"Example.com")
 
 

@@ -36,7 +36,6 @@ PATHS = HostPaths(
     filter_config="/etc/filter",
     dk_filter="/usr/sbin/dk-filter",
     unit_dir="/etc/systemd/system",
-    mail_user="smmta",
     mail_group="smmsp",
     cf_dir="",
 )
