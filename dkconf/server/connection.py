@@ -179,7 +179,7 @@ class Connection:
             m.Body(memoryview(bytes(c.chunk)), c.last) if isinstance(c, m.Body) else c for c in commands
         ]
         self._backlog = (self._backlog or []) + owned
-        self._worker.loop.remove_reader(self.sock.fileno())
+        self._worker.ready.forget(self.sock.fileno())
 
     def _send(self, octets: bytes) -> None:
         if not octets or self.closed:
@@ -197,8 +197,8 @@ class Connection:
         if count < len(octets):
             # The MTA does not read: neither do we, until it does.
             self._unsent = bytearray(octets[count:])
-            self._worker.loop.remove_reader(self.sock.fileno())
-            self._worker.loop.add_writer(self.sock.fileno(), self._writable)
+            self._worker.ready.forget(self.sock.fileno())
+            self._worker.ready.when_writable(self.sock.fileno(), self._writable)
 
     def _writable(self) -> None:
         assert self._unsent is not None
@@ -211,11 +211,11 @@ class Connection:
             return
         if not self._unsent:
             self._unsent = None
-            self._worker.loop.remove_writer(self.sock.fileno())
+            self._worker.ready.forget(self.sock.fileno())
             if self._worker.stopping and not self.in_message:
                 self.close()
             elif self._backlog is None:
-                self._worker.loop.add_reader(self.sock.fileno(), self.readable)
+                self._worker.ready.when_readable(self.sock.fileno(), self.readable)
 
     # --- commands; each handler returns the session's reply
 
@@ -379,7 +379,7 @@ class Connection:
             return
         backlog, self._backlog = self._backlog, None
         if backlog is not None and self._unsent is None:
-            self._worker.loop.add_reader(self.sock.fileno(), self.readable)
+            self._worker.ready.when_readable(self.sock.fileno(), self.readable)
         self._work(backlog or [])
 
     def _forget(self) -> None:
@@ -416,9 +416,7 @@ class Connection:
         self.closed = True
         self._stop_timers()
         self._pending = None
-        loop = self._worker.loop
-        loop.remove_reader(self.sock.fileno())
-        loop.remove_writer(self.sock.fileno())
+        self._worker.ready.forget(self.sock.fileno())
         self.sock.close()
         try:
             if self._open:

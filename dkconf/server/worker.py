@@ -27,6 +27,7 @@ from dkconf.filter.session import Session
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.server import journal, metrics
 from dkconf.server.connection import Connection
+from dkconf.server.readiness import Readiness
 from dkconf.server.resolver import Lookups, RecordsResolver, Resolver
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Worker:
         log: journal.Log,
         channel: Channel,
     ) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.ready = Readiness(self.unexpected)
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(self.ready)
         self.buffer = memoryview(bytearray(BUFFER_OCTETS))
         self.stopping = False
         self._shared, self._slot = shared, shared.slots[index]
@@ -96,7 +98,7 @@ class Worker:
         loop = self.loop
         asyncio.set_event_loop(loop)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_reader(self._listener.fileno(), self._accept)
+        self.ready.when_readable(self._listener.fileno(), self._accept)
         loop.add_reader(self._channel.sock, self._hear)
         self._beat()
         self._channel.send(("ready", ""))
@@ -115,7 +117,7 @@ class Worker:
             return
         self.stopping = True
         self._slot.load = -1.0
-        self.loop.remove_reader(self._listener.fileno())
+        self.ready.forget(self._listener.fileno())
         self._listener.close()
         for connection in list(self._connections):
             # What has arrived already may be the beginning of a message.
@@ -210,7 +212,7 @@ class Worker:
             # At many connections a difference of an eighth is no harm, and asking less often a gain.
             if least is not None and len(self._connections) > least + least // 8 and self._yields < _MOST_YIELDS:
                 self._yields += 1
-                self.loop.remove_reader(self._listener.fileno())
+                self.ready.forget(self._listener.fileno())
                 self.loop.call_later(_YIELD_SECONDS, self._accept_again)
                 return
             self._yields = 0
@@ -221,7 +223,7 @@ class Worker:
             except OSError as error:
                 # Out of descriptors, most likely: what is open must end first.
                 self._log(journal.ERR, f"accept: {error.strerror or error}")
-                self.loop.remove_reader(self._listener.fileno())
+                self.ready.forget(self._listener.fileno())
                 self.loop.call_later(_PAUSE_SECONDS, self._accept_again)
                 return
             self._begin(sock)
@@ -229,7 +231,7 @@ class Worker:
     def _accept_again(self) -> None:
         if self.stopping:
             return
-        self.loop.add_reader(self._listener.fileno(), self._accept)
+        self.ready.when_readable(self._listener.fileno(), self._accept)
         if self._waiting.poll(0):
             self._accept()
         else:
@@ -245,7 +247,7 @@ class Worker:
         self._connections.add(connection)
         self._slot.load = float(len(self._connections))
         self._slot.add_at(self._accepted)
-        self.loop.add_reader(sock.fileno(), connection.readable)
+        self.ready.when_readable(sock.fileno(), connection.readable)
 
     def connection_closed(self, connection: Connection) -> None:
         """Forget a connection."""

@@ -13,6 +13,7 @@ from dkconf.milter import codec
 from dkconf.milter import messages as m
 from dkconf.server import connection as connection_module
 from dkconf.server.connection import Connection
+from dkconf.server.readiness import Readiness
 from tests.server.mta import message, pack
 
 FOUND = TxtAnswer("found", (b"x",), "", 60)
@@ -88,8 +89,8 @@ class StubResolver:
 class StubWorker:
     """What a connection needs of its worker."""
 
-    def __init__(self, loop) -> None:
-        self.loop, self.resolver = loop, StubResolver()
+    def __init__(self, loop, ready) -> None:
+        self.loop, self.ready, self.resolver = loop, ready, StubResolver()
         self.buffer = memoryview(bytearray(65536))
         self.engine, self.stopping, self.dns_deadline_seconds = object(), False, 5.0
         self.told: list = []
@@ -124,13 +125,13 @@ class StubWorker:
 class Talk:
     """A connection and the MTA's end of it, on one loop."""
 
-    def __init__(self, loop) -> None:
-        self.worker = StubWorker(loop)
+    def __init__(self, loop, ready) -> None:
+        self.worker = StubWorker(loop, ready)
         self.mta, ours = socket.socketpair()
         self.mta.setblocking(False)
         ours.setblocking(False)
         self.connection = Connection(self.worker, ours)
-        loop.add_reader(ours, self.connection.readable)
+        ready.when_readable(ours.fileno(), self.connection.readable)
 
     async def settle(self) -> None:
         for _ in range(5):
@@ -155,16 +156,20 @@ class Talk:
 
 def _talk(test):
     """Run `test(talk)` on a loop."""
+    faults = []
+    ready = Readiness(faults.append)
 
     async def go():
-        talk = Talk(asyncio.get_running_loop())
+        talk = Talk(asyncio.get_running_loop(), ready)
         try:
             await test(talk)
         finally:
             talk.connection.close()
             talk.mta.close()
 
-    asyncio.run(go())
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(ready)) as runner:
+        runner.run(go())
+    assert not faults
 
 
 def test_key_lookups_start_at_end_of_headers_and_run_during_the_body():
