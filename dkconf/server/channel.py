@@ -13,22 +13,43 @@ _HEAD_OCTETS: Final = 8
 _READ_OCTETS: Final = 65536
 
 
+def packed(message: object) -> bytes:
+    """Return the octets of one message."""
+    octets = pickle.dumps(message)
+    return len(octets).to_bytes(_HEAD_OCTETS, "big") + octets
+
+
 class Channel:
-    """One end. Reading does not block; writing does, until the other end has read."""
+    """One end. Neither reading nor writing blocks."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._pending = bytearray()
+        self._unsent: list[memoryview] = []
+        self._begun = False
+        """Whether a part of the first unsent message is sent."""
 
-    def send(self, message: object) -> None:
-        """Send one message. Raises OSError if the other end is gone."""
-        octets = pickle.dumps(message)
-        self.sock.setblocking(True)
-        self.sock.settimeout(30)
-        try:
-            self.sock.sendall(len(octets).to_bytes(_HEAD_OCTETS, "big") + octets)
-        finally:
-            self.sock.setblocking(False)
+    def post(self, octets: bytes = b"") -> bool:
+        """Send a message (as from `packed`) and what is left of earlier ones, as far as the other end takes it.
+
+        A message that waits and has not begun is replaced: of several settings only the last ones count.
+
+        Returns:
+            Whether anything is left: then call it again, without a message, when the socket can be written.
+
+        Raises:
+            OSError: The other end is gone.
+        """
+        if octets:
+            self._unsent[1 if self._begun else 0 :] = [memoryview(octets)]
+        while self._unsent:
+            try:
+                count = self.sock.send(self._unsent[0])
+            except (BlockingIOError, InterruptedError):
+                return True
+            self._begun = count < len(self._unsent[0])
+            self._unsent[:1] = [self._unsent[0][count:]] if self._begun else []
+        return False
 
     def receive(self) -> list[Any]:
         """Return the messages that have arrived whole.

@@ -7,6 +7,7 @@ the old ones and the log says why. No connection is dropped either way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -27,6 +28,9 @@ from dkconf.server.shared import NOBODY, Shared
 HUNG_SECONDS: Final = 60.0
 """A worker that gave no sign of life for so long is killed; the longest honest work is milliseconds."""
 _TICK_SECONDS: Final = 1.0
+_STANDSTILL_SECONDS: Final = 10.0
+"""If we have not come to look for so long, the whole daemon was paused (SIGSTOP, a frozen container, a suspended
+machine): nobody is judged by the time before."""
 
 
 class _Child:
@@ -69,6 +73,10 @@ class Supervisor:
         self._endpoint: metrics.Endpoint | None = None
         self._signals: socket.socket | None = None
         self._wake: socket.socket | None = None
+        self._caught: set[int] = set()
+        """Signals that are still to be heeded."""
+        self._first_settings = loaded.bundle.settings
+        self._ticked_at = self._awake_since = time.monotonic()
         self._is_ready = False
         self._stopping = False
         self._kill_at = 0.0
@@ -90,6 +98,7 @@ class Supervisor:
         while self._children or not self._stopping:
             for key, mask in self._selector.select(self._pause()):
                 key.data(mask)
+            self._heed_signals()
             self._tick()
         self._close()
         return self._status
@@ -101,6 +110,9 @@ class Supervisor:
 
     def _tick(self) -> None:
         now = time.monotonic()
+        if now - self._ticked_at > _STANDSTILL_SECONDS:
+            self._awake_since = now
+        self._ticked_at = now
         if self._stopping:
             if self._kill_at <= now:
                 for child in self._children.values():
@@ -110,7 +122,7 @@ class Supervisor:
             if at <= now:
                 self._start_worker(index)
         for child in self._children.values():
-            silent = now - max(child.begun, self._shared.slots[child.index].beat)
+            silent = now - max(child.begun, self._awake_since, self._shared.slots[child.index].beat)
             if silent > HUNG_SECONDS:
                 self._kill(child, f"gave no sign of life for {int(silent)} s")
         if self._endpoint is not None:
@@ -123,8 +135,10 @@ class Supervisor:
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # What is left is to remove the pid file, and a late signal must not spoil the exit status.
+            signal.signal(number, signal.SIG_IGN)
         if self._endpoint is not None:
             self._endpoint.close()
         self._selector.close()
@@ -149,21 +163,24 @@ class Supervisor:
         self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda number, frame: None)
+            signal.signal(number, lambda number, frame: self._caught.add(number))
             signal.siginterrupt(number, False)
-        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
+        self._selector.register(self._signals, selectors.EVENT_READ, self._wake_up)
 
-    def _on_signals(self, mask: int) -> None:
+    def _wake_up(self, mask: int) -> None:
+        """Empty the socket that wakes us. What it holds is not looked at: some hundred signals fill it."""
         assert self._signals is not None
-        try:
-            numbers = set(self._signals.recv(4096))
-        except (BlockingIOError, InterruptedError):
-            return
-        if signal.SIGCHLD in numbers:
-            self._reap()
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            self._signals.recv(65536)
+
+    def _heed_signals(self) -> None:
+        numbers, self._caught = self._caught, set()
+        # The end first: workers that were told to end along with us are no deaths.
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             self.stop()
-        elif signal.SIGHUP in numbers and not self._stopping:
+        if signal.SIGCHLD in numbers:
+            self._reap()
+        if signal.SIGHUP in numbers and not self._stopping:
             self._reload()
 
     def stop(self) -> None:
@@ -184,7 +201,11 @@ class Supervisor:
 
     def _start_worker(self, index: int) -> None:
         self._empty.pop(index, None)
-        ours, theirs = channel.pair()
+        try:
+            ours, theirs = channel.pair()
+        except OSError as error:
+            self._put_off(index, f"socketpair(): {error.strerror}")
+            return
         # Our handlers would swallow a SIGTERM that reaches the child before it has its own.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
@@ -192,8 +213,7 @@ class Supervisor:
         except OSError as error:
             ours.close()
             theirs.close()
-            self._log(journal.ERR, f"fork(): {error.strerror}")
-            self._empty[index] = time.monotonic() + self._limit.delay(time.monotonic())
+            self._put_off(index, f"fork(): {error.strerror}")
             return
         else:
             if pid == 0:
@@ -205,7 +225,13 @@ class Supervisor:
             self._become_worker(index, ours, theirs)
         theirs.close()
         child = self._children[pid] = _Child(pid, index, ours)
-        self._selector.register(ours.sock, selectors.EVENT_READ, lambda mask: self._hear(child))
+        self._selector.register(ours.sock, selectors.EVENT_READ, lambda mask: self._talk(child, mask))
+
+    def _put_off(self, index: int, why: str) -> None:
+        """No worker could be started for this slot: try again later."""
+        self._log(journal.ERR, why)
+        now = time.monotonic()
+        self._empty[index] = now + self._limit.delay(now)
 
     def _become_worker(self, index: int, ours: channel.Channel, theirs: channel.Channel) -> None:
         """In the child: let go of what is the parent's, and serve; never returns."""
@@ -237,10 +263,28 @@ class Supervisor:
         finally:
             os._exit(EX_SOFTWARE)
 
-    def _hear(self, child: _Child) -> None:
+    def _talk(self, child: _Child, mask: int) -> None:
         if child.pid not in self._children:
             # Buried in this very round.
             return
+        if mask & selectors.EVENT_WRITE:
+            self._tell(child)
+        if mask & selectors.EVENT_READ:
+            self._hear(child)
+
+    def _tell(self, child: _Child, octets: bytes = b"") -> None:
+        """Send as much as the worker takes now: one that hangs holds up nobody but itself."""
+        try:
+            more = child.channel.post(octets)
+        except OSError as error:
+            self._kill(child, f"does not take new settings ({error})")
+            return
+        if child.channel.sock in self._selector.get_map():
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if more else 0)
+            key = self._selector.get_key(child.channel.sock)
+            self._selector.modify(key.fileobj, events, key.data)
+
+    def _hear(self, child: _Child) -> None:
         try:
             messages = child.channel.receive()
         except EOFError:
@@ -317,15 +361,13 @@ class Supervisor:
         self._notifier.send("READY=1")
 
     def _take(self, loaded: Loaded) -> None:
-        fixed = unchangeable(self._loaded.bundle.settings, loaded.bundle.settings)
+        fixed = unchangeable(self._first_settings, loaded.bundle.settings)
         self._loaded = loaded
         for note in (*loaded.invocation.notes, *loaded.engine.notes):
             self._log(journal.WARNING, note)
         if fixed:
             self._log(journal.WARNING, f"reload: {', '.join(fixed)} changed; that needs a restart")
+        octets = channel.packed(("reload", loaded.bundle))
         for child in self._children.values():
-            try:
-                child.channel.send(("reload", loaded.bundle))
-            except OSError as error:
-                self._kill(child, f"does not take new settings ({error})")
+            self._tell(child, octets)
         self._log(journal.INFO, f"reload: {len(loaded.bundle.settings.keys)} keys; new messages use them")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dkconf.filter.session import Session
 from dkconf.mail.lookup import TxtAnswer
-from dkconf.server import journal, metrics
+from dkconf.server import channel, journal, metrics
 from dkconf.server.connection import Connection
 from dkconf.server.readiness import Readiness
 from dkconf.server.resolver import Lookups, RecordsResolver, Resolver
@@ -101,7 +101,7 @@ class Worker:
         self.ready.when_readable(self._listener.fileno(), self._accept)
         loop.add_reader(self._channel.sock, self._hear)
         self._beat()
-        self._channel.send(("ready", ""))
+        self._channel.post(channel.packed(("ready", "")))
         try:
             loop.run_forever()
         finally:
@@ -184,14 +184,13 @@ class Worker:
         except Exception as error:
             # The parent has loaded the same octets without trouble.
             self.unexpected(error)
-            self._channel.send(("failed", str(error)))
+            self._channel.post(channel.packed(("failed", str(error))))
             return
         self._take_bundle(bundle)
         self.engine, self._retired = engine, self.resolver
         self.resolver = resolver
         # Lookups of the old resolver end within its timeout; then nobody waits for it.
         self.loop.call_later(self.dns_deadline_seconds * 2 + 60, self._retired.close)
-        self._channel.send(("reloaded", ""))
 
     def new_session(self) -> Session:
         """Return the session for a new connection."""

@@ -118,6 +118,20 @@ def header_of(replies: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return found
 
 
+def selectors(replies) -> list[bytes]:
+    """The selectors of the DKIM signatures that were added."""
+    return [v.split(b"s=")[1].split(b";")[0] for v in header_of(replies, b"DKIM-Signature")]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Daemon:
     """A dkconf-filter in the foreground, with a socket and settings in `path`."""
 
@@ -147,6 +161,17 @@ class Daemon:
                 cwd=ROOT,
                 env={**os.environ, **self.env},
             )
+        self.wait_for("ready on")
+        return self
+
+    def start_patched(self, patch: str, nap_seconds: float = 0.0) -> Daemon:
+        """Start with some of its times changed; `_nap` takes so long, but not before it serves."""
+        code = f"import dkconf.server.{patch}; from dkconf.server.main import main; raise SystemExit(main())"
+        if nap_seconds:
+            code = f"import time; f = []; _nap = lambda: f and time.sleep({nap_seconds}) or f.append(1)\n{code}"
+        with self.log_path.open("ab") as log:
+            argv = [sys.executable, "-c", code, "--config", str(self.config), "-f"]
+            self.process = subprocess.Popen(argv, stderr=log, cwd=ROOT)
         self.wait_for("ready on")
         return self
 

@@ -13,7 +13,7 @@ import pytest
 
 from dkconf.crypto.keys import generate
 from dkconf.milter import codec
-from tests.server.mta import ROOT, Daemon, Mta, header_of, message
+from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors
 
 
 def _run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -23,10 +23,6 @@ def _run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def _selectors(replies) -> list[bytes]:
-    return [v.split(b"s=")[1].split(b";")[0] for v in header_of(replies, b"DKIM-Signature")]
-
-
 def test_messages_are_signed_one_after_another(daemon):
     """Many messages on one connection, several at once in one write: one final reply each."""
     with Mta(daemon.socket) as mta:
@@ -34,7 +30,7 @@ def test_messages_are_signed_one_after_another(daemon):
         mta.send(message() * 3)
         for _ in range(3):
             replies = mta.end_of_message()
-            assert [b"s"] == _selectors(replies)
+            assert [b"s"] == selectors(replies)
             assert b"c" == replies[-1][0]
         assert mta.quiet()
 
@@ -90,7 +86,7 @@ def test_the_next_smtp_connection_on_the_same_socket(daemon):
         mta.begin()
         for _ in range(2):
             mta.send(message())
-            assert [b"s"] == _selectors(mta.end_of_message())
+            assert [b"s"] == selectors(mta.end_of_message())
             mta.send(codec.packet(b"K") + b"\0\0\0\x1bC" + b"client\0" + b"4\0\x19" + b"127.0.0.1\0" + b"\0" * 6)
         assert mta.quiet(0.05)
 
@@ -130,9 +126,9 @@ def test_reload_takes_new_keys_for_the_next_message(own, tmp_path):
             pass
         time.sleep(0.2)
         mta.send(octets[-20:])
-        assert [b"s"] == _selectors(mta.end_of_message())
+        assert [b"s"] == selectors(mta.end_of_message())
         mta.send(message())
-        assert [b"t"] == _selectors(mta.end_of_message())
+        assert [b"t"] == selectors(mta.end_of_message())
 
 
 def test_reload_of_bad_settings_changes_nothing(own, tmp_path):
@@ -149,7 +145,7 @@ def test_reload_of_bad_settings_changes_nothing(own, tmp_path):
             own.signal(signal.SIGHUP)
             own.wait_for("settings and keys stay as they were", number)
             mta.send(message())
-            assert [b"s"] == _selectors(mta.end_of_message())
+            assert [b"s"] == selectors(mta.end_of_message())
         assert "missing.pem" in own.log
         assert 2 == own.metrics()['dkconf_filter_reloads_total{result="bad"}']
 
@@ -175,7 +171,7 @@ def test_sigterm_finishes_the_message_in_flight(own):
         own.signal(signal.SIGTERM)
         assert (b"", b"") == idle.reply()
         busy.send(octets[-20:])
-        assert [b"s"] == _selectors(busy.end_of_message())
+        assert [b"s"] == selectors(busy.end_of_message())
         assert (b"", b"") == busy.reply()
     assert own.process is not None
     assert 0 == own.process.wait(20)
@@ -195,23 +191,14 @@ def test_a_dead_worker_is_replaced(own):
         with Mta(own.socket) as mta:
             mta.begin()
             mta.send(message())
-            assert [b"s"] == _selectors(mta.end_of_message())
+            assert [b"s"] == selectors(mta.end_of_message())
 
     assert 1 == own.metrics()["dkconf_filter_worker_restarts_total"]
 
 
-def _patched(own: Daemon, patch: str) -> None:
-    """Start a daemon with some of its times changed."""
-    code = f"import dkconf.server.{patch}; from dkconf.server.main import main; raise SystemExit(main())"
-    with own.log_path.open("ab") as log:
-        argv = [sys.executable, "-c", code, "--config", str(own.config), "-f"]
-        own.process = subprocess.Popen(argv, stderr=log, cwd=ROOT)
-    own.wait_for("ready on")
-
-
 def test_a_worker_that_hangs_is_killed_and_replaced(own):
     """One that gives no sign of life for too long serves nobody any more."""
-    _patched(own, "supervisor as s; s.HUNG_SECONDS = 2.5")
+    own.start_patched("supervisor as s; s.HUNG_SECONDS = 2.5")
     [first, _] = own.children()
     os.kill(first, signal.SIGSTOP)
     own.wait_for("was killed by signal 9; replaced")
@@ -219,7 +206,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced(own):
     with Mta(own.socket) as mta:
         mta.begin()
         mta.send(message())
-        assert [b"s"] == _selectors(mta.end_of_message())
+        assert [b"s"] == selectors(mta.end_of_message())
 
 
 def test_new_connections_do_not_wait_for_a_stopped_worker(own):
@@ -233,7 +220,7 @@ def test_new_connections_do_not_wait_for_a_stopped_worker(own):
         for mta in talks:
             mta.begin()
             mta.send(message())
-            assert [b"s"] == _selectors(mta.end_of_message())
+            assert [b"s"] == selectors(mta.end_of_message())
         assert time.monotonic() - begin < 5
         for mta in talks:
             mta.sock.close()
@@ -243,17 +230,17 @@ def test_new_connections_do_not_wait_for_a_stopped_worker(own):
 
 def test_silence_is_not_waited_for_for_ever(own):
     """A connection that never negotiates is closed, one that has negotiated may be silent much longer."""
-    _patched(own, "worker as w, dkconf.server.connection as c; c.NEGOTIATION_SECONDS = 0.5; w._SWEEP_BEATS = 1")
+    own.start_patched("worker as w, dkconf.server.connection as c; c.NEGOTIATION_SECONDS = 0.5; w._SWEEP_BEATS = 1")
     with Mta(own.socket) as silent, Mta(own.socket) as known:
         known.begin()
         assert (b"", b"") == silent.reply()
         known.send(message())
-        assert [b"s"] == _selectors(known.end_of_message())
+        assert [b"s"] == selectors(known.end_of_message())
 
 
 def test_a_message_that_trickles_is_cut_off(own):
     """An octet now and then is no silence; a message that takes for ever is closed all the same, others go on."""
-    _patched(own, "worker as w, dkconf.server.connection as c; c.MESSAGE_SECONDS = 1.0; w._SWEEP_BEATS = 1")
+    own.start_patched("worker as w, dkconf.server.connection as c; c.MESSAGE_SECONDS = 1.0; w._SWEEP_BEATS = 1")
     with Mta(own.socket) as slow, Mta(own.socket) as known:
         slow.begin()
         whole = message(body=b"x" * 60000)
@@ -272,7 +259,7 @@ def test_a_message_that_trickles_is_cut_off(own):
                 ended = True
         known.begin()
         known.send(message())
-        assert [b"s"] == _selectors(known.end_of_message())
+        assert [b"s"] == selectors(known.end_of_message())
 
 
 def test_workers_end_when_the_parent_is_killed(own):
@@ -281,16 +268,8 @@ def test_workers_end_when_the_parent_is_killed(own):
     children = own.children()
     own.signal(signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{pid}/cmdline") and _alive(pid) for pid in children):
+    while any(os.path.exists(f"/proc/{pid}/cmdline") and alive(pid) for pid in children):
         assert time.monotonic() < deadline
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_metrics_count_messages_over_all_workers(own):
@@ -347,7 +326,7 @@ def test_an_inherited_socket_is_served(tmp_path, key):
         with Mta(server.getsockname()) as mta:
             mta.begin()
             mta.send(message())
-            assert [b"s"] == _selectors(mta.end_of_message())
+            assert [b"s"] == selectors(mta.end_of_message())
         assert not own.socket.exists()
         assert 0 == own.stop()
 
@@ -362,10 +341,10 @@ def test_the_background(own, tmp_path):
     with Mta(own.socket) as mta:
         mta.begin()
         mta.send(message())
-        assert [b"s"] == _selectors(mta.end_of_message())
+        assert [b"s"] == selectors(mta.end_of_message())
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 20
-    while _alive(pid):
+    while alive(pid):
         assert time.monotonic() < deadline
     assert not pid_path.exists()
     assert not own.socket.exists()

@@ -232,16 +232,33 @@ def test_no_target_means_silence(capfd):
 def test_messages_between_parent_and_worker_arrive_whole():
     """Large ones too, and the end of the other side is told."""
     ours, theirs = channel.pair()
-    ours.send(("a", 1))
-    ours.send(("b", b"x" * 100_000))
-    got = []
+    assert not ours.post(channel.packed(("a", 1)))
+    got, more = [], ours.post(channel.packed(("b", b"x" * 1_000_000)))
     while len(got) < 2:
         got += theirs.receive()
+        more = more and ours.post()
     ours.close()
 
-    assert [("a", 1), ("b", b"x" * 100_000)] == got
+    assert [("a", 1), ("b", b"x" * 1_000_000)] == got
+    assert not more
     with pytest.raises(EOFError):
         theirs.receive()
+    theirs.close()
+
+
+def test_whoever_does_not_read_holds_nobody_up():
+    """The message that has begun goes on where it stopped; of those behind it only the last is kept."""
+    ours, theirs = channel.pair()
+    for number in range(50):
+        assert ours.post(channel.packed((number, b"x" * 1_000_000)))
+    got: list[tuple[int, bytes]] = []
+    while ours.post() or len(got) < 2:
+        got += theirs.receive()
+
+    assert [0, 49] == [number for number, _ in got]
+    assert {1_000_000} == {len(octets) for _, octets in got}
+    assert not ours.post()
+    ours.close()
     theirs.close()
 
 
