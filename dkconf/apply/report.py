@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from dkconf.apply.clock import utc
 from dkconf.apply.context import Context, Line, Outcome
 from dkconf.apply.machine import FilesOnly
 from dkconf.apply.observe import observe
-from dkconf.apply.session import Session, look, wanted
+from dkconf.apply.session import Session, against, host_in, load, look, wanted
 from dkconf.apply.unmanaged import paths_of
 from dkconf.errors import DkconfError, Status
 from dkconf.plan.actual import ActualState, LastApplied
@@ -67,6 +68,11 @@ def _under_way(session: Session, lines: list[Line], data: dict[str, Any]) -> Non
         lines.append(("warn", f"not stopped yet: {told}; the next `dkconf apply` does it once nobody is connected"))
         data["outstanding"] = names
     overrides = session.engine.journal.overrides()
+    if session.ctx.inventory:
+        # One that the inventory follows by now is none any more; an inventory that cannot be read is told of below.
+        with suppress(DkconfError):
+            inventory, _ = load(session.ctx)
+            overrides = against(inventory.hosts.get(host_in(session.ctx, inventory)), overrides)
     for name, on in sorted(overrides.items()):
         lines.append(("warn", f"override: {name} is {'on' if on else 'off'} on this host, whatever the inventory says"))
     data["overrides"] = overrides

@@ -103,12 +103,18 @@ def wanted(ctx: Context, overrides: Mapping[str, bool]) -> Wanted:
     inventory, path = load(ctx)
     name = host_in(ctx, inventory)
     host = inventory.hosts.get(name)
-    active: dict[str, bool] = {}
+    active = against(host, overrides)
     if host is not None:
-        active = {n: on for n, on in overrides.items() if n in host.filters and on != called(host, n)}
         inventory = replace(inventory, hosts={**inventory.hosts, name: with_overrides(host, active)})
     halves = keys.read_public_halves(os.path.join(os.path.dirname(path), "keys"))
     return Wanted(desired.build(inventory, name, halves), inventory, path, active, commit_of(path))
+
+
+def against(host: Host | None, overrides: Mapping[str, bool]) -> dict[str, bool]:
+    """Return the overrides that say something else than the inventory does."""
+    if host is None:
+        return {}
+    return {n: on for n, on in overrides.items() if n in host.filters and on != called(host, n)}
 
 
 def called(host: Host, name: str) -> bool:

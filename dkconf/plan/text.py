@@ -26,9 +26,9 @@ def render(plan: Plan, *, refused: bool = True) -> tuple[Line, ...]:
 
 def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
     for name, called in sorted(plan.overrides.items()):
-        was = "enable" if called else "disable"
-        now = "on" if called else "off"
-        yield "warn", f"override: {name} is {now} by `dkconf {was}-filter`, the inventory not following yet"
+        now, edit = ("on", "take it out of") if called else ("off", "add it to")
+        where = f"hosts.{plan.host}.disabled_filters"
+        yield "warn", f"override: {name} is {now} on this host, the inventory says otherwise; to keep it, {edit} {where}"
     for drift in plan.drift:
         tail = "" if drift.matters else ", as wanted now"
         since = f"changed since generation {plan.from_generation}"
