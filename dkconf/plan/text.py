@@ -28,7 +28,7 @@ def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
     for name, called in sorted(plan.overrides.items()):
         now, edit = ("on", "take it out of") if called else ("off", "add it to")
         where = f"hosts.{plan.host}.disabled_filters"
-        yield "warn", f"override: {name} is {now} on this host, the inventory says otherwise; to keep it, {edit} {where}"
+        yield "warn", f"override: {name} is {now} on this host, the inventory differs; to keep it, {edit} {where}"
     for drift in plan.drift:
         tail = "" if drift.matters else ", as wanted now"
         since = f"changed since generation {plan.from_generation}"
