@@ -44,6 +44,10 @@ class Log:
         self.lost = 0
         """Lines that nobody took."""
 
+    def write_as(self, style: str) -> None:
+        """Write the following lines as `style`: text or json."""
+        self._json = style == "json"
+
     def __call__(self, priority: int, line: str, fields: Mapping[str, Any] | None = None) -> None:
         """Write one line; `fields` are written in JSON only, the line says it all in text."""
         if self._target == "off":

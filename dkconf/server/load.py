@@ -20,7 +20,7 @@ from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settin
 RESOLV_CONF: Final = "/etc/resolv.conf"
 
 ONLY_AT_START: Final = (
-    "socket", "socket_mode", "socket_group", "user", "pid_file", "workers", "log", "log_format", "metrics",
+    "socket", "socket_mode", "socket_group", "user", "pid_file", "workers", "log", "metrics",
 )  # fmt: skip
 """Settings that a reload cannot change."""
 

@@ -363,6 +363,7 @@ class Supervisor:
     def _take(self, loaded: Loaded) -> None:
         fixed = unchangeable(self._first_settings, loaded.bundle.settings)
         self._loaded = loaded
+        self._log.write_as(loaded.bundle.settings.log_format)
         for note in (*loaded.invocation.notes, *loaded.engine.notes):
             self._log(journal.WARNING, note)
         if fixed:

@@ -187,6 +187,7 @@ class Worker:
             self._channel.post(channel.packed(("failed", str(error))))
             return
         self._take_bundle(bundle)
+        self._log.write_as(bundle.settings.log_format)
         self.engine, self._retired = engine, self.resolver
         self.resolver = resolver
         # Lookups of the old resolver end within its timeout; then nobody waits for it.

@@ -16,6 +16,7 @@ from .source import Node, Source
 
 GOOD_RSA_BITS = 2048  # RFC 8301 section 3.2: SHOULD
 DAY = 86400
+QUEUE_SECONDS = 5 * DAY  # sendmail's Timeout.queuereturn, and RFC 5321 section 4.5.4.1: 4 to 5 days at least
 REFUSING = ("reject", "discard")
 
 NOT_FOR: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -24,9 +25,13 @@ NOT_FOR: dict[str, tuple[tuple[str, ...], ...]] = {
         ("conditions", "dkim"),
         ("headers", "sign"),
         ("headers", "oversign"),
+        ("signature_ttl",),
+        ("clock_skew",),
+        ("limits",),
         ("nameservers",),
         ("authserv_id",),
         ("observe",),
+        ("log_format",),
         ("workers",),
         ("metrics",),
         ("min_key_bits",),
@@ -41,9 +46,13 @@ NOT_FOR: dict[str, tuple[tuple[str, ...], ...]] = {
         ("daemons",),
         ("macros",),
         ("headers",),
+        ("signature_ttl",),
+        ("clock_skew",),
+        ("limits",),
         ("nameservers",),
         ("authserv_id",),
         ("observe",),
+        ("log_format",),
         ("quarantine",),
         ("report",),
         ("restart",),
@@ -117,6 +126,11 @@ def times_of_filters(checker: Checker, inventory: Inventory) -> None:
                 f"dns_timeout {wait}, and sendmail waits {short_duration(times.read)} for a reply",
                 "keep dns_timeout below timeouts.read",
             )
+        if filter_.program == "dkconf-filter" and 0 < filter_.signature_ttl < QUEUE_SECONDS:
+            checker.at_value("TMO003", ("filters", name, "signature_ttl"),
+                             f"mail may be under way for {short_duration(QUEUE_SECONDS)}, and its signature expires "
+                             f"after {short_duration(filter_.signature_ttl)}",
+                             f"write {short_duration(QUEUE_SECONDS)} or more, or 0 for no x=")  # fmt: skip
         if times.end_of_message < times.read:
             checker.at_value("TMO002", ("filters", name, "timeouts", "end_of_message"),
                              f"end_of_message is {short_duration(times.end_of_message)}, and one reply may take "

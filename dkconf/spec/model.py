@@ -114,6 +114,17 @@ class Headers:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """dkconf-filter: how much of a message it takes; more header is condition `sec`."""
+
+    header_octets: int = 262144
+    """Octets of all header fields together."""
+    header_fields: int = 1000
+    signatures: int = 10
+    """Per message and scheme; those beyond are reported as policy."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     socket: str
     """As in sendmail's S=: inet:PORT@HOST, inet6:PORT@HOST, local:PATH or unix:PATH."""
@@ -136,6 +147,11 @@ class Filter:
     macros: Mapping[str, str] = field(default_factory=dict)
     """-M: macro name without braces -> value ("" = any)."""
     headers: Headers = Headers()
+    signature_ttl: int = 0
+    """dkconf-filter: DKIM's x= is so long after t=; 0 = no x=."""
+    clock_skew: int = 300
+    """dkconf-filter: tolerance for DKIM's t= and x= when verifying."""
+    limits: Limits = Limits()
     dns_timeout: int = 5
     """-T, seconds."""
     nameservers: tuple[str, ...] = ()
@@ -153,6 +169,8 @@ class Filter:
     """-U."""
     log: bool = True
     """-l."""
+    log_format: Literal["text", "json"] = "text"
+    """dkconf-filter: json = one object per line."""
     user: str = ""
     """-u; "" = the platform package's user."""
     socket_mode: str = "0660"

@@ -171,6 +171,9 @@ _WARNINGS = _rules(
     ("TMO002", "the whole end-of-message time is too short",
      """E: (`timeouts.end_of_message`) bounds the whole phase after the last octet of a message; it must
      leave room for the reply timeout R:."""),
+    ("TMO003", "a signature expires before its mail has arrived",
+     """Mail servers try again for five days. A message that waits for longer than `signature_ttl` arrives
+     with an expired signature (x= in the past), which counts as none."""),
     ("NET001", "everybody counts as internal",
      """Mail from the whole internet would be signed as your own: an open signing service. List your own
      networks."""),

@@ -158,6 +158,21 @@ def test_a_reload_says_what_needs_a_restart(own):
     own.wait_for("workers changed; that needs a restart")
 
 
+def test_a_reload_changes_the_form_of_the_log(own):
+    """Parent and workers write JSON from then on."""
+    own.start()
+    text = own.config.read_text()
+    assert "log_format" not in text
+    own.config.write_text('log_format = "json"\n' + text)
+    own.signal(signal.SIGHUP)
+    own.wait_for('"message": "reload: ')
+    with Mta(own.socket) as mta:
+        mta.begin()
+        while '"action": "accept"' not in own.log:  # once the worker has the new settings
+            mta.send(message())
+            mta.end_of_message()
+
+
 def test_sigterm_finishes_the_message_in_flight(own):
     """A message that has begun gets its reply, idle connections are closed, then the exit status is 0."""
     own.start()
