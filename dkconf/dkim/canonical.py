@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from functools import cache
-from itertools import repeat
 from typing import Any, NamedTuple
 
-from dkconf.mail.octets import Cut, LineEnds, crlfs, cutter, trailing_crlfs
+from dkconf.dkim.blanks import relaxed_blanks
+from dkconf.mail.octets import LineEnds
 
 CANONICALIZATIONS = ("simple", "relaxed")
 _WSP = b" \t"
@@ -78,131 +77,62 @@ class SimpleBody:
 class RelaxedBody:
     """The relaxed form of a body (RFC 6376 section 3.4.4), piece by piece."""
 
-    __slots__ = ("_any", "_blank", "_cr", "_cut_runs", "_cut_trails", "_pending")
+    __slots__ = ("_any", "_blank", "_cr", "_ends")
 
     def __init__(self) -> None:
-        self._pending = 0  # CRLFs that may be the end of the body
+        self._ends = LineEnds()
         self._blank = False  # blanks that may be followed by a line end
         self._cr = False  # a CR whose LF may be in the next piece
         self._any = False  # something has been given out
-        self._cut_trails, self._cut_runs = _cutters()
 
     def feed(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
         """Return the canonical octets that are certain now."""
         if self._blank or self._cr:
             data = b"".join((b" " if self._blank else b"", b"\r" if self._cr else b"", chunk))
+            self._blank = self._cr = False
         else:
             data = bytes(chunk)
+        if not data.endswith(b"\n"):
+            data = self._without_open_end(data)
+        if b"\t" in data:
+            data = data.replace(b"\t", b" ")
+        if b" " in data:
+            data = relaxed_blanks(data)
+        pieces = self._ends.feed(data)
+        if pieces:
+            self._any = True
+        return pieces
+
+    def _without_open_end(self, data: bytes) -> bytes:
+        """Return the data without the blanks, or the CR, or both, that may turn out to be the end of a line."""
         self._cr = data.endswith(b"\r")
         if self._cr:
             data = data[:-1]
         self._blank = data.endswith((b" ", b"\t"))
-        if self._blank:
-            data = _rstripped(data)
-        if not data:
-            return []
-        if b"\t" in data:
-            data = data.replace(b"\t", b" ")
-        if b" " in data:
-            data = self._single_blanks(self._no_trailing_blanks(data))
-        tail = trailing_crlfs(data)
-        if tail * 2 == len(data):
-            self._pending += tail
-            return []
-        pieces: list[bytes | memoryview] = list(crlfs(self._pending)) if self._pending else []
-        self._pending = tail
-        self._any = True
-        pieces.append(data[: len(data) - 2 * tail] if tail else data)
-        return pieces
-
-    def _no_trailing_blanks(self, data: bytes) -> bytes:
-        """Return the data without blanks before a CRLF; tabs are blanks already."""
-        places = _sampled(data, b" \r\n")
-        if places > _DENSE_PLACES:
-            without = data.translate(None, b" ")
-            if len(data) - len(without) == data.count(b" \r\n"):
-                # No blank stands anywhere else, so all of them can go.
-                return without
-            return _squeezed(data).replace(b" \r\n", b"\r\n")
-        lines = data.split(b" \r\n") if places > _FEW_PLACES else self._cut_trails(data)
-        if len(lines) == 1:
-            return data
-        last = lines.pop()
-        return b"\r\n".join([*map(bytes.rstrip, lines, repeat(b" ")), last])
-
-    def _single_blanks(self, data: bytes) -> bytes:
-        """Return the data with each run of blanks as one; no run stands at the end, nor before a CRLF."""
-        places = _sampled(data, b"  ")
-        if places > _INDENTED_LINES and _sampled(data, b"\r\n  ") > _INDENTED_LINES:
-            # Indented lines, as in HTML: one cut for each line, not one for every two blanks.
-            first, *lines = data.split(b"\r\n ")
-            # Its beginning is no indent, or one that is cut below.
-            data = b"\r\n ".join([first, *map(bytes.lstrip, lines, repeat(b" "))])
-            places = _sampled(data, b"  ")
-        if places > _DENSE_PLACES:
-            return _squeezed(data)
-        first, *parts = data.split(b"  ") if places > _FEW_PLACES else self._cut_runs(data)
-        if not parts:
-            return data
-        return b" ".join([first, *filter(None, map(bytes.lstrip, parts, repeat(b" ")))])
+        return _rstripped(data) if self._blank else data
 
     def finish(self) -> list[bytes | memoryview]:
         """Return the rest: a lone CR if one ends the body, and one CRLF unless the body is empty."""
         if self._cr:
-            return [*crlfs(self._pending), b" \r\r\n" if self._blank else b"\r\r\n"]
-        return [b"\r\n"] if self._any else []
-
-
-@cache
-def _cutters() -> tuple[Cut, Cut]:
-    return cutter(b" \r\n"), cutter(b"  ")
-
-
-# Cutting costs some 120 ns a place, replacing some 20 ns, but two passes more for each halving of the runs. So a piece
-# is cut where places are few, and replaced in where they are many, as in hostile bodies; both are linear.
-_DENSE_PLACES = 200
-"""Places in the samples of a piece, 4 KiB in all, from which on it is replaced in."""
-_FEW_PLACES = 2
-"""Up to so many, it pays to look for each place with libc."""
-_INDENTED_LINES = 20
-"""Indented lines in the samples from which on indents are cut first."""
-
-
-def _sampled(data: bytes, needle: bytes) -> int:
-    """Return how often the needle occurs in four samples of 1 KiB.
-
-    For a short piece, which is not worth the look, the answer is that it is to be cut by `split`.
-    """
-    size = len(data)
-    if size < 8192:
-        return _FEW_PLACES + 1
-    starts = (0, size // 3, 2 * size // 3, size - 1024)
-    return sum([data.count(needle, start, start + 1024) for start in starts])
-
-
-def _squeezed(data: bytes) -> bytes:
-    """Return the data with each run of blanks as one, by replacing: long runs shrink fast, then by halves.
-
-    Runs of two are left by most passes, so those of three go first: a pass over a hostile body costs as much as its
-    places.
-    """
-    if _sampled(data, b"    ") > 10:
-        for needle in (b" " * 256, b" " * 16, b" " * 4):
-            data = data.replace(needle, b" ")
-    data = data.replace(b"   ", b" ")
-    while b"  " in data:
-        data = data.replace(b"  ", b" ")
-    return data
+            return [*self._ends.feed(b" \r" if self._blank else b"\r"), *self._ends.finish(), b"\r\n"]
+        return [*self._ends.finish(), b"\r\n"] if self._any else []
 
 
 def _rstripped(data: bytes) -> bytes:
-    """Return the data without blanks and tabs at its end; `rstrip()` does it ten times as fast as `rstrip(" \\t")`."""
+    """Return the data without blanks and tabs at its end."""
+    end = data[-_FEW_BLANKS:]
+    bare = end.rstrip(_WSP)
+    if bare:
+        return data[: len(bare) - len(end)]
+    # A long run: `rstrip()` goes ten times as fast, but takes line ends as well.
     bare = data.rstrip()
     end = data[len(bare) :]
     if b"\r" in end or b"\n" in end or b"\v" in end or b"\f" in end:
-        # It took more than blanks.
         return bare + end.rstrip(_WSP)
     return bare
+
+
+_FEW_BLANKS = 32
 
 
 _FORMS: dict[str, type[SimpleBody] | type[RelaxedBody]] = {"simple": SimpleBody, "relaxed": RelaxedBody}
@@ -293,9 +223,7 @@ class BodyHashes:
         for key in dict.fromkeys(keys):
             self._hashes[key] = BodyHash(key.hash_name, key.length)
             sinks.setdefault(key.canonicalization, []).append(self._hashes[key])
-        self._pairs: list[tuple[SimpleBody | RelaxedBody, list[BodyHash]]] = [
-            (_FORMS[form](), hashes) for form, hashes in sinks.items()
-        ]
+        self._pairs = [(_FORMS[form](), hashes) for form, hashes in sinks.items()]
 
     def __len__(self) -> int:
         return len(self._hashes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dkconf.mail import octets
 from dkconf.mail.octets import LineEnds
 
 
@@ -45,3 +46,12 @@ def test_a_pair_torn_apart_is_held_back() -> None:
     assert [ends.feed(piece) for piece in (b"\r", b"\n\r\n\r", b"\n", b"\r")] == [[], [], [], []]
     assert [b"\r\n" * 4, b"\r", b"\n\n"] == ends.feed(b"\n\n")
     assert [] == ends.finish()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 32768, 32769, 100_000])
+def test_crlfs(count: int) -> None:
+    """The pieces are that many CRLFs, none of them large."""
+    pieces = octets.crlfs(count)
+
+    assert b"\r\n" * count == b"".join(pieces)
+    assert all(len(piece) <= octets.FILL_OCTETS for piece in pieces)

@@ -1,10 +1,10 @@
-"""Base64, domain names, folding, and the passes over octets."""
+"""Base64, domain names and folding."""
 
 from __future__ import annotations
 
 import pytest
 
-from dkconf.mail import base64, octets
+from dkconf.mail import base64
 from dkconf.mail.domain import is_domain, key_name, within
 from dkconf.mail.folding import fold_text, fold_words
 
@@ -60,38 +60,3 @@ def test_fold_text() -> None:
     assert b"ab\r\n\tcde\r\n\tf" == fold_text(b"abcdef", 2, 3)
     assert b"ab" == fold_text(b"ab", 2, 3)
     assert b"" == fold_text(b"", 2, 3)
-
-
-@pytest.mark.parametrize("needle", [b" \r\n", b"  ", b"\r\n  "])
-def test_every_way_to_cut_agrees(needle: bytes) -> None:
-    """`split`, strstr and memmem cut at the same places, NULs and all, however many there are."""
-    many = octets.MAX_SINGLE_CUTS
-    samples = [
-        b"",
-        b"\0",
-        needle,
-        b"a" + needle,
-        needle + b"a",
-        b"\0" + needle,
-        needle[:-1],
-        b"\0" * 9,
-        b"a" * 99 + needle,
-    ]
-    samples += [(b"a" + needle) * count for count in (many - 1, many, many + 1, 5 * many)]
-    samples += [needle * 1000, b" " * 999, b"\r\n" * 999, b" \r\n" * 999, b"a\0" + needle + b"b" + needle]
-    candidates = octets._candidates(needle)
-
-    assert octets.cutter(needle) is octets.cutter(needle)
-    assert 3 == len(candidates)
-    for sample in samples:
-        for candidate in candidates:
-            assert sample.split(needle) == candidate(sample)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 32768, 32769, 100_000])
-def test_crlfs(count: int) -> None:
-    """The pieces are that many CRLFs, none of them large."""
-    pieces = octets.crlfs(count)
-
-    assert b"\r\n" * count == b"".join(pieces)
-    assert all(len(piece) <= octets.FILL_OCTETS for piece in pieces)
