@@ -27,6 +27,8 @@ from dkconf.filter.config import (
     SettingsError,
     loads,
 )
+from dkconf.filter.glob import Glob
+from dkconf.filter.hosts import HostList
 
 EX_USAGE: Final = 64
 EX_CONFIG: Final = 78
@@ -155,6 +157,13 @@ def _takes_argument(name: str) -> bool:
 def _usage(prog: str, reason: str = "") -> CommandLineError:
     head = f"{prog}: {reason}\n" if reason else ""
     return CommandLineError(head + USAGE.format(prog=prog), EX_USAGE)
+
+
+def _reaches(pattern: str, domain: str) -> bool:
+    """Whether a pattern of a key list can be that of a sender in `domain`."""
+    local, at, _ = pattern.rpartition("@")
+    local = local.replace("*", "x") if at else pattern.partition("*")[0]
+    return Glob(pattern).matches(f"{local}@{domain}".encode())
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -326,7 +335,8 @@ class _Options:
             # dk-filter's own default has no ::1.
             return ("127.0.0.1",)
         hosts = self.each(self.given["i"], values.host_pattern)
-        missing = [host for host in ("127.0.0.1", "::1") if host not in hosts]
+        listed = HostList(hosts)
+        missing = [host for host in ("127.0.0.1", "::1") if not listed.matches(b"localhost", host.encode())]
         if missing:
             names = " and ".join(missing)
             self.notes.append(f"{self.given['i']} does not list {names}: mail from there is verified")
@@ -341,6 +351,10 @@ class _Options:
             listed = self.key_list(given["s"])
             if domains:
                 self.notes.append("-d with -k: the key list decides what is signed")
+            for domain in domains:
+                if "*" not in domain and not any(_reaches(p, domain) for entry in listed for p in entry.senders):
+                    # dk-filter deferred such mail for ever: "no key selected for signing".
+                    self.notes.append(f"{given['s']} has no line for {domain}, which is in -d: it is not signed")
             return listed
         if "s" not in given:
             if domains and signing:

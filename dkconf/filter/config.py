@@ -157,7 +157,7 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
      "Where the MTA finds us: inet:PORT@HOST, inet6:PORT@HOST, local:PATH or unix:PATH (sendmail's S=)."),
     ("", "socket_mode", "socket_mode", MODE, "Mode of a Unix socket, octal."),
     ("", "socket_group", "socket_group", TEXT,
-     'Group of a Unix socket, so that the MTA may connect; "" = ours.'),
+     'Group of a Unix socket, so that the MTA may connect; "" = that of the user we run as.'),
     ("", "user", "user", TEXT, 'Become this user (or user:group) once socket and keys are open; "" = stay.'),
     ("", "pid_file", "pid_file", TEXT, 'One decimal line; "" = none.'),
     ("", "workers", "workers", whole(0, 1024), "Processes; 0 = one per core."),

@@ -376,7 +376,7 @@ class Session:
             edits += self._removal_edits(message)
         settings = message.engine.settings
         edits += [self._insert(1, field.name, field.value) for field in result.signatures]
-        if result.signatures and settings.identify:
+        if settings.identify and (result.signatures or result.outcome is not None):
             text = f" {PROGRAM} v{__version__} {message.authserv_id} {self._queue_id()}"
             edits.append(self._insert(1, b"X-DomainKeys", text.encode("ascii", "replace")))
         outcome = result.outcome

@@ -176,8 +176,8 @@ def _remove_stale(spec: str, path: str) -> None:
     raise StartFailure(f"{spec}: another process serves it", EX_UNAVAILABLE)
 
 
-def owner_for(listener: Listener, uid: int) -> None:
-    """Let `uid` own the Unix socket, so that it can remove it at its end; the group stays."""
+def owner_for(listener: Listener, uid: int, gid: int = -1) -> None:
+    """Let `uid` own the Unix socket, so that it can remove it at its end, and `gid`; -1 leaves the group as it is."""
     if listener.path:
         with contextlib.suppress(OSError):
-            os.chown(listener.path, uid, -1, follow_symlinks=False)
+            os.chown(listener.path, uid, gid, follow_symlinks=False)

@@ -84,7 +84,8 @@ def _start(loader: Loader, loaded: Loaded) -> int:
             _write_pid(pid_file, log)
         if identity is not None:
             for listener in opened:
-                listen.owner_for(listener, identity.uid)
+                # As if the user had opened it, which is how dk-filter did: the group is theirs unless one is named.
+                listen.owner_for(listener, identity.uid, -1 if settings.socket_group else identity.gid)
             privileges.drop(identity)
         status = _supervise(loader, loaded, opened, log, waiter)
     except StartFailure as error:

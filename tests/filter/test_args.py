@@ -12,6 +12,9 @@ FILES = {
     "/etc/mail/peers": b"127.0.0.1\n::1\n",
     "/etc/mail/bad": b"10.0.0.0/99\nok.example.org\na b\n",
     "/etc/mail/keys": b"*@example.org:example.org:/k/s1\n*:*:/k/default\n",
+    "/etc/mail/one": b"joe*@Example.ORG:example.org:/k/s1\nexample.com:example.com:/k/s1\n",
+    "/etc/mail/nets": b"127.0.0.0/8\nIPv6:::1\n",
+    "/etc/mail/names": b"localhost\n192.0.2.0/24\n",
     "/etc/mail/badkeys": b"*@example.org\n*:a b:/k/x\n",
     "/etc/dkconf/filter.toml": dumps(Settings(socket="inet:8891@localhost")).encode(),
     "/etc/dkconf/bad.toml": b"socket = 3\nuser = 4\n",
@@ -161,11 +164,26 @@ def test_key_list() -> None:
     )
 
 
+def test_a_domain_without_a_line_in_the_key_list_is_noted() -> None:
+    """dk-filter deferred its mail for ever (no key selected for signing); here it leaves unsigned, and is noted."""
+    decides = "-d with -k: the key list decides what is signed"
+
+    assert run("-p inet:1 -k -s /etc/mail/keys -d example.org").notes == (decides,)
+    assert run("-p inet:1 -k -s /etc/mail/keys -d example.net").notes == (decides,)  # by *:*
+    assert run("-p inet:1 -k -s /etc/mail/one -d example.org,*.example.net,sub.example.org,example.com").notes == (
+        decides,
+        "/etc/mail/one has no line for sub.example.org, which is in -d: it is not signed",
+        "/etc/mail/one has no line for example.com, which is in -d: it is not signed",
+    )
+
+
 def test_an_internal_list_without_loopback_is_noted() -> None:
     """A file replaces the default, so 127.0.0.1 may be lost by it."""
     assert run("-p inet:1 -i /etc/mail/internal").notes == (
         "/etc/mail/internal does not list 127.0.0.1 and ::1: mail from there is verified",
     )
+    assert run("-p inet:1 -i /etc/mail/nets").notes == ()
+    assert run("-p inet:1 -i /etc/mail/names").notes == ()
 
 
 @pytest.mark.parametrize(

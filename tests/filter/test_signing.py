@@ -208,6 +208,12 @@ def test_x_domainkeys_is_above_the_signatures(mta: MakeMta) -> None:
     assert b"x-domainkeys" not in edits[0].value
 
 
+def test_x_domainkeys_is_below_the_results(mta: MakeMta) -> None:
+    """-h is about every message that the filter looked at, verified ones too; one that it left alone has none."""
+    assert inserted(mta(identify=True).send(HEADER)) == [(1, "X-DomainKeys"), (0, "Authentication-Results")]
+    assert inserted(mta(identify=True, roles=("sign",)).send(HEADER)) == []
+
+
 @pytest.mark.parametrize(
     "fields, body, warns",
     [

@@ -370,6 +370,8 @@ def test_privileges_are_dropped_after_socket_and_key(own):
     """Workers and parent are nobody; key and socket were opened by root; no groups of root remain."""
     own.key.chmod(0o600)
     own.start("-u", "nobody")
+    socket_file = own.socket.stat()
+    assert (65534, 65534) == (socket_file.st_uid, socket_file.st_gid)
     for pid in [own.process.pid, *own.children()]:
         with open(f"/proc/{pid}/status") as file:
             status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
