@@ -52,6 +52,8 @@ _WOULD_HAVE: Final = {
     "discard": "would have discarded",
     "quarantine": "would have quarantined",
 }
+_LONGEST_ID: Final = 64
+"""Of a queue ID; sendmail's have 14 octets, Postfix' at most 20."""
 _NOTHING: Final[dict[bytes, bytes]] = {}
 _NO_FINDING: Final = Finding("")
 
@@ -342,7 +344,7 @@ class Session:
     def _queue_id(self) -> str:
         """The job id: with Postfix it comes late, so it is read again at the end."""
         value = self._macro(b"i")
-        return printable(value.decode("ascii", "backslashreplace")) if value else "(unknown-jobid)"
+        return printable(value[:_LONGEST_ID].decode("ascii", "backslashreplace")) if value else "(unknown-jobid)"
 
     # --- what it comes to
 

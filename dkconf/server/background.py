@@ -7,10 +7,25 @@ script learns of a failure from the exit status, and of success only when the MT
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 
 from dkconf.server.fault import EX_OSERR, EX_SOFTWARE, StartFailure
+
+
+def fill_standard_descriptors() -> None:
+    """Open /dev/null wherever 0, 1 or 2 is closed, as some supervisors start their children.
+
+    Else a socket or the pid file would be opened there, and whatever writes to standard error would write to it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 class Waiter:
@@ -70,22 +85,33 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self._descriptor = -1
+        self._line = b""
 
     def write(self, pid: int) -> None:
         """Write `pid`. Raises OSError, which is no reason not to run."""
-        # A link here could point a root process at any file.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self.path, flags, 0o644)
-        os.write(self._descriptor, b"%d\n" % pid)
+        # A link here could point a root process at any file; a FIFO would be waited for.
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(self.path, flags, 0o644)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is there already and no file")
+        self._descriptor, self._line = descriptor, b"%d\n" % pid
+        os.write(descriptor, self._line)
 
     def remove(self) -> None:
-        """Remove the file, or at least empty it."""
+        """Remove the file, or at least empty it; but not if it is another daemon's by now.
+
+        While we finish messages in flight, our successor may have been started already.
+        """
         if self._descriptor < 0:
             return
-        try:
-            os.unlink(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):
+            if os.pread(self._descriptor, len(self._line) + 1, 0) == self._line:
+                ours = os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path))
+                try:
+                    if ours:
+                        os.unlink(self.path)
+                except OSError:
+                    os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
         self._descriptor = -1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -24,6 +25,8 @@ _LONGEST_LINE: Final = 8000
 _CUT: Final = "..."
 """Stands where a field of a JSON line was shortened."""
 _RETRY_SECONDS: Final = 1.0
+_PATIENCE_MS: Final = 100
+"""How long a line waits for a reader of standard error; then it is lost, and for a second none waits."""
 
 
 def printable(text: str) -> str:
@@ -39,6 +42,7 @@ class Log:
     def __init__(self, target: str, style: str, ident: str = "dkconf-filter", path: str = "/dev/log") -> None:
         self._target, self._json, self._ident, self._path = target, style == "json", ident, path
         self._socket: socket.socket | None = None
+        self._ready: select.poll | None = None
         self._retry_at = 0.0
         self._second, self._stamp = -1, ""
         self.lost = 0
@@ -70,10 +74,20 @@ class Log:
             self(priority, line)
 
     def _stderr(self, text: str) -> None:
+        """Write to standard error, unless whoever reads it does not: mail goes on without the log."""
+        if self._ready is None:
+            self._ready = select.poll()
+            self._ready.register(2, select.POLLOUT)
+        now = time.monotonic()
         try:
-            os.write(2, text.encode("utf-8", "backslashreplace"))
+            if self._ready.poll(0) or (now >= self._retry_at and self._ready.poll(_PATIENCE_MS)):
+                os.write(2, text.encode("utf-8", "backslashreplace"))
+                return
+            if now >= self._retry_at:
+                self._retry_at = now + _RETRY_SECONDS
         except OSError:
-            self.lost += 1
+            pass
+        self.lost += 1
 
     def _syslog(self, priority: int, text: str) -> None:
         now = time.time()
@@ -99,11 +113,13 @@ class Log:
     def _connect(self, now: float) -> socket.socket | None:
         if now < self._retry_at:
             return None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock = None
         try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             sock.connect(self._path)
         except OSError:
-            sock.close()
+            if sock is not None:
+                sock.close()
             self._retry_at = now + _RETRY_SECONDS
             return None
         sock.setblocking(False)

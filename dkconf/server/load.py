@@ -6,8 +6,10 @@ printed.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
@@ -95,9 +97,19 @@ class Loader:
                 files[path] = self.read(path)
             except OSError as error:
                 raise SettingsError([f"{path}: {error.strerror or error}"]) from None
+        engine.notes += tuple(self._open_keys({entry.path for entry in invocation.settings.keys} & files.keys()))
         bundle = Bundle(invocation.settings, files, self._nameservers(invocation.settings))
         bundle.records()
         return Loaded(bundle, engine, invocation)
+
+    def _open_keys(self, paths: set[str]) -> Iterator[str]:
+        """Warnings about private keys that are open to more people than they should be."""
+        for path in sorted(paths):
+            with contextlib.suppress(OSError):
+                mode = stat.S_IMODE(os.stat(os.path.join(self._start, path)).st_mode)
+                # The group may read: keys are often root's and the filter's group's.
+                if mode & 0o027:
+                    yield f"{path}: mode {mode:04o} opens this private key to others; 0600 or 0640 is right"
 
     def _recorder(self, files: dict[str, bytes]) -> Callable[[str], bytes]:
         def read(path: str) -> bytes:

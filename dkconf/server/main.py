@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -29,6 +30,7 @@ PROGRAM: Final = "dkconf-filter"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the filter; return the exit status."""
+    background.fill_standard_descriptors()
     arguments = sys.argv[1:] if argv is None else list(argv)
     loader = Loader(arguments, PROGRAM)
     try:
@@ -73,7 +75,9 @@ def _start(loader: Loader, loaded: Loaded) -> int:
     pid_file = background.PidFile(settings.pid_file) if settings.pid_file else None
     try:
         identity = privileges.find(settings.user) if settings.user else None
-        _raise_descriptor_limit()
+        # A SIGHUP before anybody listens for it must not be the end; the settings are new anyway.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _set_limits()
         opened.append(_milter_listener(settings))
         if settings.metrics:
             opened.append(listen.open_listener(settings.metrics, 0o660))
@@ -149,8 +153,12 @@ def _write_pid(pid_file: background.PidFile, log: journal.Log) -> None:
         log(journal.WARNING, f"can't write pid to {pid_file.path}: {error.strerror}")
 
 
-def _raise_descriptor_limit() -> None:
-    """Allow as many descriptors as we may have: each connection and each lookup takes one."""
+def _set_limits() -> None:
+    """No core file, which would hold private keys; as many descriptors as we may have.
+
+    Each connection takes one, and each lookup up to three.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
     if soft < wanted:

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-from tests.server.mta import Mta, alive, message, selectors
+import pytest
+
+from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors
+
+
+def _sign_one(own: Daemon) -> None:
+    """A message comes back signed."""
+    with Mta(own.socket) as mta:
+        mta.begin()
+        mta.send(message())
+        assert [b"s"] == selectors(mta.end_of_message())
 
 
 def test_what_needs_a_restart_is_said_until_there_was_one(own):
@@ -99,3 +113,102 @@ def test_a_worker_that_hangs_does_not_hold_up_a_reload(own):
         mta.begin()
         mta.send(message())
         assert [b"s"] == selectors(mta.end_of_message())
+
+
+@pytest.mark.parametrize("foreground", [True, False])
+def test_closed_standard_descriptors_stay_what_they_are(own, foreground):
+    """Nothing of ours is opened as 0, 1 or 2: log lines would go to an MTA or into the pid file."""
+    own.config.write_text(own.config.read_text().replace('log = "stderr"', 'log = "off"'))
+    pid_path = own.path / "pid"
+    command = f"exec {sys.executable} -m dkconf.server.main --config {own.config} -P {pid_path} 0<&- 1>&- 2>&-"
+    own.process = subprocess.Popen(["/bin/bash", "-c", command + (" -f" if foreground else "")], cwd=ROOT)
+    deadline = time.monotonic() + 20
+    if foreground:
+        while not (own.socket.exists() and len(own.children()) == 2):
+            assert time.monotonic() < deadline
+    else:
+        assert 0 == own.process.wait(20)
+    _sign_one(own)
+    pid = int(pid_path.read_text())
+    own.metrics()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+    assert {"/dev/null"} == {
+        os.readlink(f"/proc/{each}/fd/{number}") for each in [pid, *children] for number in (0, 1, 2)
+    }
+    os.kill(pid, signal.SIGTERM)
+    while alive(pid):
+        assert time.monotonic() < deadline
+    assert not pid_path.exists()
+    if foreground:
+        assert 0 == own.process.wait(20)
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_mail(own):
+    """Standard error is a pipe whose reader hangs: lines are lost and counted, messages are signed."""
+    ours, theirs = os.pipe()
+    own.process = subprocess.Popen(
+        [sys.executable, "-m", "dkconf.server.main", "--config", str(own.config), "-f"], stderr=theirs, cwd=ROOT
+    )
+    os.close(theirs)
+    try:
+        said = b""
+        while b"ready on" not in said:
+            said += os.read(ours, 4096)
+        with Mta(own.socket) as mta:
+            mta.begin()
+            for _ in range(20):
+                # 64 KiB are a pipe's usual size; one such round is about 30 KiB.
+                mta.send(message(queue_id=b"q" * 64) * 200)
+                for _ in range(200):
+                    assert [b"s"] == selectors(mta.end_of_message())
+        own.signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while not (
+            own.metrics().get('dkconf_filter_reloads_total{result="good"}')
+            and own.metrics().get("dkconf_filter_log_lines_lost_total")
+        ):
+            assert time.monotonic() < deadline
+        assert 0 == own.stop()
+    finally:
+        os.close(ours)
+
+
+def test_no_core_file_is_written(own):
+    """It would hold private keys; whoever starts us may allow one."""
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
+    try:
+        own.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
+    for pid in [own.process.pid, *own.children()]:
+        [line] = [
+            line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max core file")
+        ]
+        assert "0" == line.split()[4]
+
+
+@pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True)])
+def test_a_private_key_that_is_open_to_others_is_told(own, tmp_path, mode, warns):
+    """At each start and reload; it is no reason to let mail go unsigned."""
+    path = tmp_path / "own.pem"
+    path.write_bytes(own.key.read_bytes())
+    path.chmod(mode)
+    own.write_config(key=path)
+    own.start()
+
+    assert warns == (f"{path}: mode {mode:04o} opens this private key to others" in own.log)
+    _sign_one(own)
+
+
+def test_a_queue_id_of_60_kb_is_cut(own):
+    """One log line, whose rest is still to be read."""
+    own.start()
+    with Mta(own.socket) as mta:
+        mta.begin()
+        mta.send(message(queue_id=b"x\n" * 30_000))
+        assert [b"s"] == selectors(mta.end_of_message())
+
+    [line] = [line for line in own.log.splitlines() if "x\\nx\\n" in line]
+    assert line.endswith("signed dkim d=example.org s=s")

@@ -154,3 +154,33 @@ def test_the_pid_file_is_one_line_and_goes(tmp_path):
     with pytest.raises(OSError):
         background.PidFile(str(path)).write(1)
     assert "x" == target.read_text()
+
+
+def test_the_pid_file_of_a_successor_is_left(tmp_path):
+    """While one finishes its messages the next may have been started: written over, or put in its place."""
+    path = tmp_path / "pid"
+    old, new = background.PidFile(str(path)), background.PidFile(str(path))
+    old.write(123)
+    new.write(4567)
+    old.remove()
+    assert "4567\n" == path.read_text()
+    new.remove()
+    assert not path.exists()
+
+    old.write(123)
+    path.unlink()
+    path.write_text("123\n")
+    old.remove()
+    assert "123\n" == path.read_text()
+
+
+def test_what_is_no_file_is_no_pid_file(tmp_path):
+    """A FIFO is not waited for."""
+    path = tmp_path / "pid"
+    os.mkfifo(path)
+    with pytest.raises(OSError):
+        background.PidFile(str(path)).write(1)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OSError):
+        background.PidFile(str(path)).write(1)
+    os.close(reader)

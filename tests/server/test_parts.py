@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import selectors
 import socket
@@ -217,6 +218,27 @@ def test_syslog_lines_survive_a_restarted_syslogd(tmp_path):
     log.close()
 
     assert 1 == log.lost
+
+
+def test_a_log_without_a_descriptor_loses_lines_and_nothing_else(tmp_path, monkeypatch):
+    """Out of descriptors is when much is logged; a logger that raises there would stop everything."""
+    path = tmp_path / "log"
+    log = journal.Log("syslog", "text", path=str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        with monkeypatch.context() as patch:
+
+            def refuse(*arguments):
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            patch.setattr(journal.socket, "socket", refuse)
+            log(journal.ERR, "x")
+        assert 1 == log.lost
+        monkeypatch.setattr(journal, "_RETRY_SECONDS", 0.0)
+        log._retry_at = 0.0
+        log(journal.ERR, "y")
+        assert server.recv(1000).endswith(b": y")
+    log.close()
 
 
 def test_no_target_means_silence(capfd):
