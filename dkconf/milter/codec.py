@@ -32,8 +32,8 @@ def _negotiate(data: bytes) -> m.Negotiate:
 def _macros(data: bytes) -> m.Macros:
     if not data:
         raise RemoteProtocolError("macro packet without the letter of its command")
-    words = data[1:].split(b"\0")
-    return m.Macros(data[0], dict(zip(words[::2], words[1::2], strict=False)))
+    words = iter(data[1:].split(b"\0"))
+    return _new(m.Macros, (data[0], dict(zip(words, words, strict=False))))
 
 
 def _connect(data: bytes) -> m.Connect:
@@ -64,16 +64,7 @@ def _arguments(data: bytes) -> tuple[bytes, ...]:
 
 
 _new: Final = tuple.__new__
-
-
-def _header(data: bytes) -> m.Header:
-    words = data.split(b"\0", 2)
-    if len(words) < 3:
-        raise RemoteProtocolError("header packet without a name and a value that end in NUL")
-    # The most frequent command: a named tuple's own constructor takes twice as long.
-    return _new(m.Header, words[:2])
-
-
+_HEADER, _BODY = m.HEADER, m.BODY
 _DATA, _EOH, _ABORT = m.Data(), m.EndOfHeaders(), m.Abort()
 _QUIT, _QUIT_NC = m.Quit(), m.QuitNewConnection()
 
@@ -82,12 +73,11 @@ _PARSERS: Final[dict[int, Callable[[bytes], m.Command]]] = {
     m.MACRO: _macros,
     m.CONNECT: _connect,
     m.HELO: lambda data: m.Helo(_string(data)),
-    m.MAIL: lambda data: m.Mail(_arguments(data)),
+    m.MAIL: lambda data: _new(m.Mail, (_arguments(data),)),
     m.RCPT: lambda data: m.Rcpt(_arguments(data)),
     m.DATA: lambda data: _DATA,
-    m.HEADER: _header,
     m.END_OF_HEADERS: lambda data: _EOH,
-    m.END_OF_MESSAGE: m.EndOfMessage,
+    m.END_OF_MESSAGE: lambda data: _new(m.EndOfMessage, (data,)),
     m.UNKNOWN: lambda data: m.Unknown(_string(data)),
     m.ABORT: lambda data: _ABORT,
     m.QUIT: lambda data: _QUIT,
@@ -140,29 +130,45 @@ class Decoder:
 
     def _split(self, data: bytes | memoryview, commands: list[m.Command]) -> None:
         position, end = 0, len(data)
-        parsers, unpack, append = _PARSERS, _HEAD.unpack_from, commands.append
+        unpack, append = _HEAD.unpack_from, commands.append
         if self._body_left:
             position = min(self._body_left, end)
             self._body_left -= position
-            commands.append(m.Body(memoryview(data)[:position], not self._body_left))
+            append(m.Body(memoryview(data)[:position], not self._body_left))
+        plain = type(data) is bytes
+        fields: list[tuple[bytes, bytes]] | None = None
         while end - position >= 5:
             length, letter = unpack(data, position)
-            if not 1 <= length <= m.MAX_PACKET_OCTETS:
+            if not 0 < length <= m.MAX_PACKET_OCTETS:
                 raise RemoteProtocolError(f"packet length {length}; 1 to {m.MAX_PACKET_OCTETS} are legal")
             start, stop = position + 5, position + 4 + length
-            if letter == m.BODY:
+            if letter == _HEADER and stop <= end:
+                # Most packets are these; what is done for each of them is done here.
+                octets: bytes = data[start:stop] if plain else bytes(data[start:stop])  # type: ignore[assignment]
+                try:
+                    name, value, _ = octets.split(b"\0", 2)
+                except ValueError:
+                    raise RemoteProtocolError("header packet without a name and a value that end in NUL") from None
+                if fields is None:
+                    fields = []
+                    append(_new(m.Headers, (fields,)))
+                fields.append((name, value))
+                position = stop
+                continue
+            fields = None
+            if letter == _BODY:
                 position = min(stop, end)
                 self._body_left = stop - position
-                append(m.Body(memoryview(data)[start:position], not self._body_left))
+                append(_new(m.Body, (memoryview(data)[start:position], not self._body_left)))
                 continue
-            parser = parsers.get(letter)
-            if parser is None:
-                raise RemoteProtocolError(f"unknown command 0x{letter:02x}")
-            if stop > end:
+            parser = _PARSERS.get(letter)
+            if stop > end and (parser is not None or letter == _HEADER):
                 self._keep(data[position:], 4 + length)
                 return
+            if parser is None:
+                raise RemoteProtocolError(f"unknown command 0x{letter:02x}")
             # What a parser takes is octets, never a view of the caller's buffer.
-            append(parser(data[start:stop] if type(data) is bytes else bytes(data[start:stop])))
+            append(parser(data[start:stop] if plain else bytes(data[start:stop])))  # type: ignore[arg-type]
             position = stop
         if position < end:
             self._keep(data[position:], 5)

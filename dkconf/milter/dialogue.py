@@ -34,6 +34,7 @@ _RANK: Final[dict[type[m.Command], int]] = {
     m.Rcpt: _RCPT,
     m.Data: _DATA,
     m.Header: _HEADERS,
+    m.Headers: _HEADERS,
     m.EndOfHeaders: _EOH,
     m.Body: _BODY,
     m.EndOfMessage: _EOM,
@@ -47,10 +48,14 @@ _LETTER: Final[dict[type[m.Command], int]] = {
     m.Rcpt: m.RCPT,
     m.Data: m.DATA,
     m.Header: m.HEADER,
+    m.Headers: m.HEADER,
     m.EndOfHeaders: m.END_OF_HEADERS,
     m.Body: m.BODY,
     m.Unknown: m.UNKNOWN,
 }
+
+_NEVER: Final[frozenset[type[m.Command]]] = frozenset((m.Negotiate, m.Macros, m.Abort, m.Quit, m.QuitNewConnection))
+"""These get no reply, but for the offer, whose answer is not the dialogue's."""
 
 _SKIP: Final = ord("s")
 
@@ -58,11 +63,11 @@ _SKIP: Final = ord("s")
 class Dialogue:
     """Where one connection stands; see the module."""
 
-    __slots__ = ("_connection_reply", "_held", "_phase", "_protocol", "headers_only")
+    __slots__ = ("_connection_reply", "_held", "_phase", "_protocol", "silent")
 
     def __init__(self) -> None:
-        self.headers_only = False
-        """A header field is for the session, no reply is due, and nothing else changes: the usual case."""
+        self.silent: frozenset[type[m.Command]] = _NEVER
+        """Commands that never get a reply: those that have none, and those for which the MTA wants none."""
         self._phase = _START
         self._protocol = 0
         self._held: bytes | None = None
@@ -77,18 +82,16 @@ class Dialogue:
         """Take the protocol flags that were agreed on."""
         self._protocol = protocol
         self._phase = _NEGOTIATED
+        self.silent = _NEVER | {kind for kind, letter in _LETTER.items() if protocol & m.NO_REPLY[letter]}
 
     def receive(self, command: m.Command) -> int:
         """Return what is to be done with `command`, as flags; the phase moves on."""
         kind = type(command)
         rank = _RANK.get(kind)
-        if rank is not None:
-            return self._in_message(rank)
-        if kind is m.Macros:
-            return HANDLE if self._phase > _START else IGNORE
-        return self._between(kind)
-
-    def _in_message(self, rank: int) -> int:
+        if rank is None:
+            if kind is m.Macros:
+                return HANDLE if self._phase > _START else IGNORE
+            return self._between(kind)
         phase = self._phase
         if phase < _MAIL:
             return ANSWER if self._connection_reply is not None else IGNORE
@@ -96,10 +99,7 @@ class Dialogue:
             self._end_message()
             return ABORT_FIRST
         self._phase = rank
-        if self._held is not None:
-            return ANSWER
-        self.headers_only = rank == _HEADERS and bool(self._protocol & m.SMFIP_NR_HDR)
-        return HANDLE
+        return HANDLE if self._held is None else ANSWER
 
     def _between(self, kind: type[m.Command]) -> int:
         phase = self._phase
@@ -143,19 +143,12 @@ class Dialogue:
 
     def _end_message(self) -> None:
         self._held = None
-        self.headers_only = False
         if self._phase > _CONNECTED:
             self._phase = _CONNECTED
 
     def wants_reply(self, command: m.Command) -> bool:
         """Whether the MTA waits for a reply to `command`."""
-        kind = type(command)
-        if kind is m.EndOfMessage:
-            return True
-        letter = _LETTER.get(kind)
-        if letter is None or self._protocol & m.NO_REPLY[letter]:
-            return False
-        return kind is not m.Body or bool(command.last)  # type: ignore[union-attr]
+        return type(command) not in self.silent and (type(command) is not m.Body or command.last)
 
     def answer(self, command: m.Command, reply: bytes | None) -> bytes:
         """Return what is to be written for `command`, given the session's reply (None: go on).
@@ -183,5 +176,4 @@ class Dialogue:
                 self._end_message()
             else:
                 self._held = reply
-                self.headers_only = False
         return reply if due else b""

@@ -148,6 +148,12 @@ class Header(NamedTuple):
     value: bytes
 
 
+class Headers(NamedTuple):
+    """SMFIC_HEADER packets that came one after another: (name, value) of each, as in `Header`."""
+
+    fields: list[tuple[bytes, bytes]]
+
+
 class EndOfHeaders(NamedTuple):
     """SMFIC_EOH."""
 
@@ -196,6 +202,7 @@ Command = (
     | Rcpt
     | Data
     | Header
+    | Headers
     | EndOfHeaders
     | Body
     | EndOfMessage

@@ -41,8 +41,8 @@ class Connection:
 
     __slots__ = (
         "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open",
-        "_pending", "_progress", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed", "sock",
-        "touched",
+        "_pending", "_progress", "_quits", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed",
+        "sock", "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
@@ -61,6 +61,7 @@ class Connection:
         self._unsent: bytearray | None = None
         self._open = False
         self._decided = False
+        self._quits = False
         self.closed = False
         self.touched = self._started = worker.loop.time()
 
@@ -126,50 +127,50 @@ class Connection:
         if self._fault is not None:
             self._worker.protocol_error(str(self._fault))
             self.close()
-        elif self._worker.stopping and not self.in_message:
+        elif self._quits or (self._worker.stopping and not self.in_message):
             self.close()
 
     def _run(self, commands: list[m.Command], out: list[bytes]) -> None:
-        talk, handlers = self._dialogue, _HANDLERS
-        receive, answer = talk.receive, talk.answer
+        talk = self._dialogue
         for position, command in enumerate(commands):
-            if talk.headers_only and type(command) is m.Header:
-                # Nine of ten commands; anything unusual takes the long way below.
-                try:
-                    reply = self._session.header(command[0], command[1])  # type: ignore[union-attr]
-                except Exception as error:
-                    reply = self._session.fault(error)  # type: ignore[union-attr]
-                if reply is not None:
-                    answer(command, reply)
-                continue
-            flags = receive(command)
-            if not flags:
-                continue
-            if flags & dialogue.ABORT_FIRST:
-                self._abort(replaced=type(command) is m.Mail)
-            reply = None
-            if flags & dialogue.HANDLE:
-                try:
-                    reply = handlers[type(command)](self, command)
-                except RemoteProtocolError:
-                    raise
-                except Exception as error:
-                    if self._session is None:
-                        raise
-                    reply = self._session.fault(error)
-                if reply is _WAIT:
+            if type(command) is m.Headers and m.Headers not in talk.silent:
+                for name, value in command.fields:
+                    self._step(m.Header(name, value), out)
+            elif self._step(command, out):
+                if self._pending is not None:
                     self._put_off(commands[position + 1 :])
-                    return
-                if type(command) is m.Negotiate:
-                    out.append(reply or b"")
-                    continue
-                if type(command) is m.Quit:
-                    return
-            elif not flags & dialogue.ANSWER:
-                continue
-            octets = answer(command, reply)
+                return
+
+    def _step(self, command: m.Command, out: list[bytes]) -> bool:
+        """Do what one command asks for; whether what comes behind it has to wait, or means nothing any more."""
+        talk, kind = self._dialogue, type(command)
+        flags = talk.receive(command)
+        if not flags:
+            return False
+        if flags & dialogue.ABORT_FIRST:
+            self._abort(replaced=kind is m.Mail)
+        reply = None
+        if flags & dialogue.HANDLE:
+            try:
+                reply = _HANDLERS[kind](self, command)
+            except RemoteProtocolError:
+                raise
+            except Exception as error:
+                if self._session is None:
+                    raise
+                reply = self._session.fault(error)
+            if reply is _WAIT:
+                return True
+            if kind is m.Negotiate:
+                out.append(reply or b"")
+                return False
+        elif not flags & dialogue.ANSWER:
+            return False
+        if reply is not None or kind not in talk.silent:
+            octets = talk.answer(command, reply)
             if octets:
                 out.append(octets)
+        return False
 
     def _put_off(self, commands: list[m.Command]) -> None:
         """Keep commands for later; as long as there are any, nothing more is read."""
@@ -261,7 +262,12 @@ class Connection:
         return self._session.data()
 
     def _header(self, command: m.Header) -> bytes | None:
-        return self._session.header(command[0], command[1])  # type: ignore[union-attr]
+        assert self._session is not None
+        return self._session.header(command.name, command.value)
+
+    def _headers(self, command: m.Headers) -> bytes | None:
+        assert self._session is not None
+        return self._session.headers(command.fields)
 
     def _end_of_headers(self, command: m.EndOfHeaders) -> bytes | None:
         session = self._session
@@ -282,8 +288,10 @@ class Connection:
         assert self._session is not None
         return self._session.unknown(command.line)
 
-    def _quit(self, command: m.Quit) -> None:
-        self.close()
+    def _quit(self, command: m.Quit) -> bytes:
+        # Not before the replies to what came with it are written.
+        self._quits = True
+        return _WAIT
 
     def _quit_nc(self, command: m.QuitNewConnection) -> None:
         if self._session is None or self._offer is None:
@@ -438,6 +446,7 @@ _HANDLERS: Final[dict[type[m.Command], Callable[[Any, Any], bytes | None]]] = {
     m.Rcpt: Connection._rcpt,
     m.Data: Connection._data,
     m.Header: Connection._header,
+    m.Headers: Connection._headers,
     m.EndOfHeaders: Connection._end_of_headers,
     m.Body: Connection._body,
     m.EndOfMessage: Connection._end_of_message,

@@ -25,9 +25,9 @@ CASES: list[tuple[bytes, bytes, m.Command]] = [
      m.Mail((b"<a@example.org>", b"SIZE=10", b"ORCPT=rfc822;a=b@c"))),
     (b"R", b"<b@example.net>\0", m.Rcpt((b"<b@example.net>",))),
     (b"T", b"", m.Data()),
-    (b"L", b"Subject\0 a\n\tb\0", m.Header(b"Subject", b" a\n\tb")),
-    (b"L", b"\xe9\0\x80\xff\0", m.Header(b"\xe9", b"\x80\xff")),
-    (b"L", b"A\0b\0c\0", m.Header(b"A", b"b")),
+    (b"L", b"Subject\0 a\n\tb\0", m.Headers([(b"Subject", b" a\n\tb")])),
+    (b"L", b"\xe9\0\x80\xff\0", m.Headers([(b"\xe9", b"\x80\xff")])),
+    (b"L", b"A\0b\0c\0", m.Headers([(b"A", b"b")])),
     (b"N", b"", m.EndOfHeaders()),
     (b"E", b"", m.EndOfMessage(b"")),
     (b"E", b"last\r\n", m.EndOfMessage(b"last\r\n")),
@@ -51,6 +51,14 @@ def _owned(commands: list[m.Command]) -> list[m.Command]:
     return out
 
 
+def _apart(commands: list[m.Command]) -> list[m.Command]:
+    """Runs of header fields with one field each."""
+    out: list[m.Command] = []
+    for command in commands:
+        out += [m.Headers([field]) for field in command.fields] if isinstance(command, m.Headers) else [command]
+    return out
+
+
 def _feed_octet_by_octet(decoder: codec.Decoder, octets: bytes) -> list[m.Command]:
     return [c for i in range(len(octets)) for c in decoder.feed(octets[i : i + 1])]
 
@@ -71,7 +79,23 @@ def test_each_command_whole_octet_by_octet_and_with_a_tail(letter, data, expecte
 
     for cut in range(len(octets) + 1):
         decoder = codec.Decoder()
-        assert [expected, expected] == decoder.feed(octets[:cut]) + decoder.feed(octets[cut:] + octets)
+        assert [expected, expected] == _apart(decoder.feed(octets[:cut]) + decoder.feed(octets[cut:] + octets))
+
+
+@pytest.mark.parametrize("view", [bytes, memoryview])
+def test_header_fields_that_come_together_are_one_command(view):
+    """A run ends where anything else comes; what came in parts begins a run of its own."""
+    first, second, third = (codec.packet(b"L", b"%b\0 x\0" % name) for name in (b"A", b"B", b"C"))
+    stream = first + second + codec.packet(b"D", b"L") + third
+
+    fields = [(b"A", b" x"), (b"B", b" x")]
+    expected = [m.Headers(fields), m.Macros(0x4C, {}), m.Headers([(b"C", b" x")])]
+    assert expected == codec.Decoder().feed(view(stream))
+    large = codec.packet(b"E", bytes(40_000))
+    assert [*expected, m.EndOfMessage(bytes(40_000))] == codec.Decoder().feed(view(stream + large))
+    decoder = codec.Decoder()
+    assert [] == decoder.feed(view(stream[:7]))
+    assert expected == decoder.feed(view(stream[7:]))
 
 
 @pytest.mark.parametrize("step", [1, 3, 7, 4096, 65540, 200000])

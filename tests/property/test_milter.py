@@ -34,6 +34,9 @@ def _decode(pieces):
                 command = ("body", bytes(command.chunk), command.last)
                 if commands and commands[-1][0] == "body" and not commands[-1][2]:
                     command = ("body", commands.pop()[1] + command[1], command[2])
+            elif isinstance(command, m.Headers):
+                commands += [("header", field) for field in command.fields]
+                continue
             else:
                 command = (type(command).__name__, command)
             commands.append(command)

@@ -265,7 +265,7 @@ def test_an_mta_that_goes_away_while_we_wait():
     _talk(test)
 
 
-@pytest.mark.parametrize("where", ["header", "end_of_message", "body"])
+@pytest.mark.parametrize("where", ["headers", "end_of_message", "body"])
 def test_a_fault_of_the_session_is_answered_by_the_session(where):
     """An exception becomes the session's reply at the next place where one is due; the connection lives."""
 
@@ -276,6 +276,21 @@ def test_a_fault_of_the_session_is_answered_by_the_session(where):
         assert ("fault", "boom") in talk.worker.told
         talk.worker.script.clear()
         assert codec.ACCEPT == await talk.say(message())
+
+    _talk(test)
+
+
+def test_each_header_field_is_answered_where_the_mta_waits_for_it():
+    """Without SMFIP_NR_HDR fields go to the session one by one, even if they come together."""
+
+    async def test(talk):
+        offer = codec.packet(b"O", b"\0\0\0\6\0\0\1\xff" + (0x1FFFFF & ~m.SMFIP_NR_HDR).to_bytes(4, "big"))
+        assert (await talk.say(offer + CONNECT)).startswith(b"\0\0\0\x0dO")
+        octets = message([(b"From", b" a@example.org"), (b"To", b" b"), (b"To", b" c")])
+        assert codec.CONTINUE * 3 + codec.ACCEPT == await talk.say(octets)
+        assert 3 == [t[0] for t in talk.worker.told].count("header")
+        talk.worker.script["header"] = ValueError("boom")
+        assert codec.TEMPFAIL == await talk.say(octets)
 
     _talk(test)
 
@@ -339,6 +354,18 @@ def test_commands_before_a_broken_packet_are_served():
         assert codec.ACCEPT == await talk.say(message() + codec.packet(b"z"))
         assert ["unknown command 0x7a"] == talk.worker.errors
         assert talk.connection.closed
+
+    _talk(test)
+
+
+def test_a_quit_that_comes_early_loses_no_reply():
+    """The reply to the message in front of it is written, what is behind it is not looked at, then we close."""
+
+    async def test(talk):
+        await talk.begin()
+        assert codec.ACCEPT == await talk.say(message() + codec.packet(b"Q") + message())
+        assert talk.connection.closed
+        assert not talk.worker.errors
 
     _talk(test)
 
