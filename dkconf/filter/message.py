@@ -79,7 +79,7 @@ class Message:
         self.attempted = ""
         """A domain of ours that a host which is not ours wrote as its sender."""
         self.note = ""
-        """Why the message is left alone."""
+        """Why the message is not signed, or left alone."""
         self.removals: list[tuple[int, bytes]] = []
         """Fields to be deleted: (occurrence, counted from 1; name)."""
         self.signing: Signing | None = None
@@ -174,6 +174,8 @@ class Message:
         elif signers:
             self.signing = Signing(signers, self._leaving() if removes else fields)
             self.lines = LineWatch()
+        elif ours:
+            self.note = "it has a DomainKey-Signature"
         schemes = self._schemes(signers, ours, signed)
         if schemes and not engine.verifies:
             self.note = "" if signers else self.note or "the role verify is off"
@@ -207,6 +209,8 @@ class Message:
             # DomainKeys signs for the sender (RFC 4870 section 3.1).
             found = Signers(keys.find(*author).dkim or found.dkim, found.domainkeys)
         if not found:
+            if origin():
+                self.note = f"no key for {sender.domain.decode('ascii', 'backslashreplace')}"
             return NONE, False
         if not origin():
             self.attempted = sender.domain.decode("ascii", "backslashreplace")

@@ -423,9 +423,11 @@ class Session:
                 words.append(warning)
                 priority = WARNING
         if outcome is not None:
+            if message.note and message.note != outcome.sender_fault and message.signing is None:
+                words.append(f"not signed ({printable(message.note)})")
             words.append(log_words(outcome))
         if not words:
-            words.append(f"left alone ({message.note or message.excess or 'nothing to do'})")
+            words.append(f"left alone ({printable(message.note or message.excess or 'nothing to do')})")
         _, condition, reason, domain, selector = decision.finding or _NO_FINDING
         self._log(
             priority,

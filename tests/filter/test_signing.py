@@ -144,6 +144,42 @@ def test_external_host_is_reported_unless_listed(mta: MakeMta) -> None:
     assert quiet.log == [(6, "4BX2k1: dkim=none; domainkeys=none")]
 
 
+@pytest.mark.parametrize(
+    "fields, settings, line",
+    [
+        ([(b"From", b" a@Example.NET")], {}, "not signed (no key for example.net); dkim=none; domainkeys=none"),
+        (
+            [(b"From", b" a@sub.example.com")],
+            {},
+            "not signed (no key for sub.example.com); dkim=none; domainkeys=none",
+        ),
+        (
+            [(b"From", b" a@b\xc3\xbcro.example")],
+            {},
+            "not signed (no key for b\\xc3\\xbcro.example); dkim=none; domainkeys=none",
+        ),
+        ([(b"From", b" a@example.net")], {"roles": ("sign",)}, "left alone (no key for example.net)"),
+        (HEADER[1:], {}, "dkim=none; domainkeys=none; no From field"),
+        (
+            signed(schemes=("domainkeys",)),
+            {"keys": (KeyEntry("example.com", "jan", "/k/rsa", ("domainkeys",)),)},
+            "not signed (it has a DomainKey-Signature); domainkeys=pass d=example.com s=jan; dkim=none",
+        ),
+    ],
+)
+def test_the_log_says_why_mail_of_an_own_host_is_not_signed(
+    mta: MakeMta, fields: Fields, settings: dict[str, object], line: str
+) -> None:
+    """ "Why is my mail not signed" is the most frequent question to such a filter."""
+    client = mta(at=b"127.0.0.1", **settings)
+    client.send(fields)
+    assert client.line == f"4BX2k1: {line}"
+
+    stranger = mta(**settings)
+    stranger.send(fields)
+    assert "no key for" not in stranger.line
+
+
 def test_only_a_domainkey_signature_stops_domainkeys_signing(mta: MakeMta) -> None:
     """Such a message of ours is verified (DomainKeys), and DKIM still signs; a DKIM-Signature stops nothing."""
     client = mta(at=b"127.0.0.1")
