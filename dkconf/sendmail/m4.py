@@ -7,7 +7,8 @@ What makes a .mc file different from m4 in general (sendmail's cf/README; checke
 
 * Before `cf.m4` is included, `#` begins a comment up to the end of the line. `cf.m4` runs `changecom()`,
   and from then on `#` is an ordinary character: ``# INPUT_MAIL_FILTER(...)`` is a live call.
-* `dnl` discards everything up to and including the line end, unless it stands within quotes.
+* `dnl` discards everything up to and including the line end, unless it stands within quotes. Directly before a
+  parenthesis it is a call whose arguments are expanded first: ``dnl(INPUT_MAIL_FILTER(...))`` is a live call.
 * Blanks before an argument are dropped, blanks after it are kept.
 
 Text is a `str` in which every character is one octet (latin-1), so that offsets are octets and nothing
@@ -95,6 +96,8 @@ def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | N
     """
     stop = len(text) if end is None else end
     comments, position = not after_cf_m4, start
+    depth = 0
+    discarding: list[int] = []  # depths of parentheses at which a call of dnl ends
     while position < stop:
         character, begin = text[position], position
         if character in _FIRST:
@@ -103,8 +106,11 @@ def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | N
                 position += 1
             name = text[begin:position]
             if name == "dnl":
-                line_end = text.find("\n", position, stop)
-                position = stop if line_end < 0 else line_end + 1
+                if text.startswith("(", position, stop):
+                    discarding.append(depth)
+                    yield Token("name", begin, position)
+                    continue
+                position = _next_line(text, position, stop)
                 yield Token("dnl", begin, position)
                 continue
             if name == "changecom" or _is_cf_include(text, name, position, stop):
@@ -115,13 +121,17 @@ def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | N
             position = stop if closed is None else closed
             yield Token("unclosed" if closed is None else "quote", begin, position)
         elif character == "#" and comments:
-            line_end = text.find("\n", position, stop)
-            position = stop if line_end < 0 else line_end + 1
+            position = _next_line(text, position, stop)
             yield Token("comment", begin, position)
         elif character in _SPECIAL:
             position += 1
             kind: Kind = "open" if character == "(" else "close" if character == ")" else "comma"
             yield Token(kind, begin, position)
+            depth += {"open": 1, "close": -1}.get(kind, 0)
+            if kind == "close" and discarding and depth == discarding[-1]:
+                discarding.pop()
+                begin, position = position, _next_line(text, position, stop)
+                yield Token("dnl", begin, position)
         else:
             position += 1
             while position < stop and text[position] not in _FIRST and text[position] not in _SPECIAL:
@@ -129,6 +139,11 @@ def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | N
                     break
                 position += 1
             yield Token("text", begin, position)
+
+
+def _next_line(text: str, position: int, stop: int) -> int:
+    found = text.find("\n", position, stop)
+    return stop if found < 0 else found + 1
 
 
 @dataclass(slots=True)
@@ -205,8 +220,13 @@ def _call(text: str, opened: _Open, end: int, nested: bool, hash_free: bool) -> 
 def _argument(text: str, start: int, end: int, hash_free: bool) -> str:
     """Return an argument as m4 collects it: outer quotes and leading blanks removed, `dnl` gone."""
     pieces: list[str] = []
+    discarded = False
     for token in tokens(text, after_cf_m4=hash_free, start=start, end=end):
-        if token.kind == "quote":
+        if token.kind == "name" and text.startswith("dnl(", token.start, end):
+            discarded = True
+        if discarded:
+            discarded = token.kind != "dnl"
+        elif token.kind == "quote":
             pieces.append(text[token.start + 1 : token.end - 1])
         elif token.kind != "dnl":
             piece = text[token.start : token.end]

@@ -18,8 +18,9 @@ PRELUDE = "define(`INPUT_MAIL_FILTER', `errprint(<$1>)')dnl\n"
 HEAD = "dnl reads cf.m4 later\n"
 pieces = st.sampled_from(
     [
-        " ", "\n", "\n", "`", "'", "#", ",", "(", ")", "dnl", "dnl \n", "x", "_", "1", "word(", "`quoted'", "# hash\n",
-        "changecom()", "INPUT_MAIL_FILTER(`a', `S=local:/a')", "INPUT_MAIL_FILTER(`b')dnl\n", "INPUT_MAIL_FILTER( c,d)",
+        " ", "\n", "\n", "`", "'", "#", ",", "(", ")", "dnl", "dnl \n", "dnl(", "x", "_", "1", "word(", "`quoted'",
+        "# hash\n", "changecom()", "INPUT_MAIL_FILTER(`a', `S=local:/a')", "INPUT_MAIL_FILTER(`b')dnl\n",
+        "INPUT_MAIL_FILTER( c,d)",
         "xINPUT_MAIL_FILTER(`no')", "INPUT_MAIL_FILTER_(`no')", "INPUT_MAIL_FILTER(`e',\n  `it'`s', (1,2))",
     ]
 )  # fmt: skip

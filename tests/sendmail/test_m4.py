@@ -46,6 +46,14 @@ def test_dnl_discards_the_line() -> None:
     assert ["MAILER"] == names("dnl MAILER(`local')\nMAILER(`smtp')dnl MAILER(`x')\n")
 
 
+def test_dnl_as_a_call_expands_its_arguments() -> None:
+    """Directly before a parenthesis `dnl` is a call like any other; what follows it on the line is discarded."""
+    assert ["MAILER"] == names("dnl(MAILER(`local')) MAILER(`x')\n")
+    assert ["MAILER", "MAILER"] == names("dnl(word(dnl(MAILER(`a')) MAILER(`x')\n)) x\nMAILER(`b')\n")
+    (call,) = m4.find_calls("MAILER(a dnl(x) y\n b)")
+    assert ("a  b",) == call.arguments
+
+
 def test_dnl_within_a_word_is_no_dnl() -> None:
     """`dnl` must stand as a name of its own."""
     assert ["MAILER"] == names("xdnl MAILER(`local')\n")
