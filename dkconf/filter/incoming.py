@@ -6,11 +6,11 @@ session and `dkconf mail verify` both use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from dkconf.dkim import verifier as dkim
-from dkconf.dkim.canonical import BodyHashes
+from dkconf.dkim.canonical import BodyHashes, HashKey
 from dkconf.domainkeys import policyrecord
 from dkconf.domainkeys import verifier as domainkeys
 from dkconf.domainkeys.causes import Cause
@@ -49,9 +49,9 @@ class Verification:
     """One message being verified."""
 
     __slots__ = (
-        "_author",
         "_dkim",
         "_domainkeys",
+        "_fields",
         "_policy_name",
         "_schemes",
         "_tables",
@@ -82,38 +82,48 @@ class Verification:
         """
         self._tables, self._schemes = tables, tuple(schemes)
         self.sender, self.sender_fault = sender or find_sender(fields)
-        self._author = _author_domains(self.sender, fields)
+        self._fields = fields
         self._dkim = dkim.begin(fields, now, dkim_limits) if "dkim" in schemes else []
         self._domainkeys = domainkeys.begin(fields, domainkeys_limits) if "domainkeys" in schemes else []
         self._policy_name = policyrecord.query_name(self.sender.domain) if self.sender else b""
-        names = [job.query_name for job in self._dkim if job.query_name]
-        names += [job.query_name for job in self._domainkeys if job.query_name]
+        self.hash_keys: list[HashKey] = []
+        """The body hashes that `finish` will ask for."""
+        self.updates: list[Callable[[bytes | memoryview], None]] = []
+        """Functions that take each piece of the body beside them."""
+        # Loops, since there is a job or two: a comprehension costs more than what it does.
+        names: list[bytes] = []
+        for job in self._dkim:
+            if job.hash_key is not None and job.query_name:
+                self.hash_keys.append(job.hash_key)
+                names.append(job.query_name)
+        for other in self._domainkeys:
+            if other.query_name:
+                self.updates.append(other.update)
+                names.append(other.query_name)
         if not self._dkim and not self._domainkeys and "domainkeys" in schemes and self._policy_name:
             # Nothing is signed: the policy will be needed. Else only a failure asks for it, at the end.
             names.append(self._policy_name)
         self.queries: tuple[bytes, ...] = tuple(dict.fromkeys(names))
         """TXT names to look up while the body arrives."""
-        self.hash_keys = [job.hash_key for job in self._dkim if job.hash_key is not None]
-        """The body hashes that `finish` will ask for."""
-        self.updates = [job.update for job in self._domainkeys if job.query_name]
-        """Functions that take each piece of the body beside them."""
 
     def finish(self, answers: Mapping[bytes, TxtAnswer], hashes: BodyHashes) -> Outcome | tuple[bytes, ...]:
         """The outcome; or the names that must be looked up first (call again with all answers)."""
-        dkim_verdicts = tuple(
-            [
-                job.finish(answers.get(job.query_name or b""), hashes[job.hash_key] if job.hash_key else None)
-                for job in self._dkim
-            ]
-        )
-        domainkeys_verdicts = tuple([job.finish(answers.get(job.query_name or b"")) for job in self._domainkeys])
-        dkim_verdicts, findings = self._dkim_findings(dkim_verdicts)
-        dkim_passed = "" in [verdict.condition for verdict in dkim_verdicts]
+        dkim_verdicts, domainkeys_verdicts = [], []
+        for job in self._dkim:
+            body = hashes[job.hash_key] if job.hash_key else None
+            dkim_verdicts.append(job.finish(answers.get(job.query_name or b""), body))
         policy, fault, decisive = None, "", None
+        for other in self._domainkeys:
+            verdict = other.finish(answers.get(other.query_name or b""))
+            domainkeys_verdicts.append(verdict)
+            if other.decides:
+                decisive = verdict
+        findings: list[Finding] = []
+        dkim_passed = False
+        if "dkim" in self._schemes:
+            findings.append(self._dkim_finding(dkim_verdicts))
+            dkim_passed = not findings[0].condition
         if "domainkeys" in self._schemes:
-            for job, verdict in zip(self._domainkeys, domainkeys_verdicts, strict=True):
-                if job.decides:
-                    decisive = verdict
             if self._wants_policy(decisive, dkim_passed):
                 answer = answers.get(self._policy_name)
                 if answer is None:
@@ -121,8 +131,8 @@ class Verification:
                 policy, fault = policyrecord.from_answer(answer)
             findings.append(self._domainkeys_finding(decisive, policy, fault))
         return Outcome(
-            dkim_verdicts,
-            domainkeys_verdicts,
+            tuple(dkim_verdicts),
+            tuple(domainkeys_verdicts),
             tuple(findings),
             self.sender,
             self.sender_fault,
@@ -133,19 +143,21 @@ class Verification:
             dkim_passed,
         )
 
-    def _dkim_findings(self, verdicts: tuple[Verdict, ...]) -> tuple[tuple[Verdict, ...], list[Finding]]:
-        if "dkim" not in self._schemes:
-            return verdicts, []
+    def _dkim_finding(self, verdicts: list[Verdict]) -> Finding:
         if self.sender is None and "From field" in self.sender_fault:
             # A signature says nothing about a message that has no From, or two of which a reader sees one.
-            verdicts = tuple(
+            verdicts[:] = [
                 v if v.condition else v._replace(result="policy", reason=self.sender_fault, condition="bad")
                 for v in verdicts
-            )
-        finding = dkim_finding(verdicts, self._author)
+            ]
+        for verdict in verdicts:
+            if not verdict.condition:
+                # A signature that passes is enough; the top-most of them counts.
+                return Finding("dkim", "", "", verdict.domain, verdict.selector)
+        finding = dkim_finding(verdicts, _author_domains(self.sender, self._fields))
         if finding.condition == "no" and self.sender is None and not finding.reason:
             finding = finding._replace(reason=self.sender_fault)
-        return verdicts, [finding]
+        return finding
 
     def _wants_policy(self, decisive: Verdict | None, dkim_passed: bool) -> bool:
         """The record is asked for only where the message is unsigned or its signature fails (section 3.6).

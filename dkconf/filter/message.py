@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from dkconf.dkim.canonical import BodyHashes
+from dkconf.dkim.canonical import BodyHashes, HashKey
 from dkconf.filter.config import SCHEMES
 from dkconf.filter.engine import NONE, Engine, Signers
 from dkconf.filter.incoming import Outcome, Verification
@@ -251,8 +251,12 @@ class Message:
 
     def _begin_body(self) -> None:
         signing, verification = self.signing, self.verification
-        keys = [*(signing.hash_keys if signing else ()), *(verification.hash_keys if verification else ())]
-        updates = [*(signing.updates if signing else ()), *(verification.updates if verification else ())]
+        keys: list[HashKey] = []
+        updates: list[Callable[[bytes | memoryview], None]] = []
+        for work in (signing, verification):
+            if work is not None:
+                keys += work.hash_keys
+                updates += work.updates
         self.hashes = BodyHashes(keys)
         if keys:
             updates.append(self.hashes.update)

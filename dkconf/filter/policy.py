@@ -145,19 +145,15 @@ class ActionTables:
 
 
 def dkim_finding(verdicts: Sequence[Verdict], author: Sequence[str]) -> Finding:
-    """What the DKIM signatures of a message come to.
+    """What the DKIM signatures of a message come to where none of them passes.
 
-    A signature that passes is enough, the top-most of them counts. Else the top-most that fits the sender (d= is
-    the domain of From or Sender, or above it), else the top-most. With t=y in the key a failing signature counts
-    as none (RFC 6376 section 3.6.1).
+    The top-most that fits the sender (d= is the domain of From or Sender, or above it), else the top-most. With t=y
+    in the key a failing signature counts as none (RFC 6376 section 3.6.1).
 
     Args:
         author: Domains of the sender, in lower case.
     """
-    counting = [v for v in verdicts if v.condition == "" or not v.testing]
-    for verdict in counting:
-        if not verdict.condition:
-            return Finding("dkim", "", "", verdict.domain, verdict.selector)
+    counting = [verdict for verdict in verdicts if not verdict.testing]
     for verdict in counting:
         if any(_covers(verdict.domain, domain) for domain in author):
             return _of(verdict)

@@ -21,14 +21,19 @@ MAX_KEPT_OCTETS = 256
 def authentication_results(authserv_id: str, outcome: Outcome) -> bytes:
     """The value of the field, leading blank included, folds as LF + TAB."""
     dkim, domainkeys = outcome.dkim[:SHOWN], outcome.domainkeys[:SHOWN]
-    # RFC 6008: header.b tells several signatures apart.
-    prefixes = signature_prefixes([v.signature for v in dkim]) if len(dkim) > 1 else [""]
-    texts = [_dkim_text(verdict, prefix) for verdict, prefix in zip(dkim, prefixes, strict=bool(dkim))]
-    texts += _more("dkim", outcome.dkim)
-    if "dkim" in outcome.schemes and not dkim:
+    texts: list[str] = []
+    if len(dkim) > 1:
+        # RFC 6008: header.b tells several signatures apart.
+        prefixes = signature_prefixes([verdict.signature for verdict in dkim])
+        texts += map(_dkim_text, dkim, prefixes)
+        texts += _more("dkim", outcome.dkim)
+    elif dkim:
+        texts.append(_dkim_text(dkim[0], ""))
+    elif "dkim" in outcome.schemes:
         texts.append(_UNSIGNED)
-    texts += [_domainkeys_text(verdict) for verdict in domainkeys]
-    texts += _more("domainkeys", outcome.domainkeys)
+    if domainkeys:
+        texts += map(_domainkeys_text, domainkeys)
+        texts += _more("domainkeys", outcome.domainkeys)
     if "domainkeys" in outcome.schemes and not domainkeys:
         texts.append(_unsigned_text(outcome))
     return join_results(authserv_id, texts)
@@ -123,7 +128,7 @@ def printable(text: str) -> str:
 def log_words(outcome: Outcome) -> str:
     """Every signature's result: `dkim=fail d=example.com s=jan (body hash did not verify); domainkeys=none`."""
     dkim, domainkeys, schemes = outcome.dkim, outcome.domainkeys, outcome.schemes
-    words = [_verdict_words(verdict) for verdict in (*dkim[:SHOWN], *domainkeys[:SHOWN])]
+    words = [*map(_verdict_words, dkim[:SHOWN]), *map(_verdict_words, domainkeys[:SHOWN])]
     hidden = max(0, len(dkim) - SHOWN) + max(0, len(domainkeys) - SHOWN)
     if hidden:
         words.append(f"{hidden} more signatures")

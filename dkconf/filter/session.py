@@ -377,7 +377,8 @@ class Session:
         if message.signing is not None or message.verification is not None or message.oversize:
             edits += self._removal_edits(message)
         settings = message.engine.settings
-        edits += [self._insert(1, field.name, field.value) for field in result.signatures]
+        for field in result.signatures:
+            edits.append(self._insert(1, field.name, field.value))
         if settings.identify and (result.signatures or result.outcome is not None):
             text = f" {PROGRAM} v{__version__} {message.authserv_id} {self._queue_id()}"
             edits.append(self._insert(1, b"X-DomainKeys", text.encode("ascii", "replace")))
