@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Final
 
 from dkconf.filter import args
@@ -72,11 +74,28 @@ class Loader:
 
     def __init__(self, arguments: Sequence[str], prog: str) -> None:
         self._arguments, self._prog = tuple(arguments), prog
-        self._start = os.getcwd()
+        self._start, self._uid = os.getcwd(), os.geteuid()
 
     def read(self, path: str) -> bytes:
-        """Return the octets of the file `path`."""
-        return args.read_file(os.path.join(self._start, path))
+        """Return the octets of the file `path`; a PermissionError says who is barred by what."""
+        whole = os.path.join(self._start, path)
+        try:
+            return args.read_file(whole)
+        except PermissionError as error:
+            raise PermissionError(error.errno, f"{error.strerror}: {self._barred(whole)}", path) from None
+
+    def _barred(self, path: str) -> str:
+        uid = os.geteuid()
+        try:
+            user = f"user {pwd.getpwuid(uid).pw_name}"
+        except KeyError:
+            user = f"uid {uid}"
+        folders = [str(folder) for folder in reversed(Path(path).parents)]
+        closed = next((folder for folder in folders if not os.access(folder, os.X_OK)), "")
+        text = f"{closed} is closed to {user}" if closed else f"{user} may not read it"
+        text += "; open it to that user by owner or group"
+        # After a privilege drop a start would have read it.
+        return text if uid == self._uid else f"{text}, or restart, which reads it before becoming that user"
 
     def parse(self) -> args.Invocation:
         """Return what the command line asks for; as `args.parse`."""

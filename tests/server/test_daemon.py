@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +150,43 @@ def test_reload_of_bad_settings_changes_nothing(own, tmp_path):
             assert [b"s"] == selectors(mta.end_of_message())
         assert "missing.pem" in own.log
         assert 2 == own.metrics()['dkconf_filter_reloads_total{result="bad"}']
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_reload_cannot_read_what_is_roots_alone(key):
+    """The log says which file, who may not read it, what bars the way and what would be right; the old key signs on."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        vault, bare = folder / "vault", folder / "bare.pem"
+        vault.mkdir(mode=0o700)
+        for path in (bare, vault / "in.pem"):
+            path.write_bytes(key.read_bytes())
+            path.chmod(0o600)
+        daemon = Daemon(folder, bare)
+        try:
+            daemon.start("-u", "nobody")
+            _reload_as_nobody(daemon, bare, vault)
+        finally:
+            daemon.__exit__()
+
+
+def _reload_as_nobody(daemon, bare, vault):
+    advice = "open it to that user by owner or group, or restart, which reads it before becoming that user"
+    bars = ((bare, "user nobody may not read it"), (vault / "in.pem", f"{vault} is closed to user nobody"))
+    with Mta(daemon.socket) as mta:
+        mta.begin()
+        for number, (path, why) in enumerate(bars, 1):
+            daemon.write_config("t", path)
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_for("reload: settings and keys stay as they were", number)
+            assert f"reload: keys[0].path: {path}: Permission denied: {why}; {advice}\n" in daemon.log
+            mta.send(message())
+            assert [b"s"] == selectors(mta.end_of_message())
+        bare.chmod(0o644)
+        daemon.write_config("t", bare)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("new messages use them")
 
 
 def test_a_reload_says_what_needs_a_restart(own):
