@@ -41,8 +41,8 @@ class Connection:
 
     __slots__ = (
         "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open",
-        "_pending", "_progress", "_quits", "_session", "_started", "_unanswered", "_unsent", "_worker", "closed",
-        "sock", "touched",
+        "_pending", "_progress", "_quits", "_session", "_spent", "_started", "_unanswered", "_unsent", "_worker",
+        "closed", "sock", "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
@@ -61,9 +61,10 @@ class Connection:
         self._unsent: bytearray | None = None
         self._open = False
         self._decided = False
+        self._spent = 0.0
         self._quits = False
         self.closed = False
-        self.touched = self._started = worker.loop.time()
+        self.touched = self._started = worker.now()
 
     @property
     def in_message(self) -> bool:
@@ -94,7 +95,7 @@ class Connection:
         if not count:
             self.close()
             return
-        self.touched = self._worker.loop.time()
+        self.touched = self._worker.now()
         commands: list[m.Command] = []
         try:
             self._decoder.feed_into(buffer[:count], commands)
@@ -245,6 +246,7 @@ class Connection:
             self._message_over()
         self._open = True
         self._decided = False
+        self._spent = 0.0
         self._started = self.touched
         self._worker.message_begins()
         session = self._session
@@ -340,13 +342,17 @@ class Connection:
         assert session is not None
         if chunk is not None:
             session.body(chunk)
+        worker = self._worker
+        begin = worker.now()
         while not self._unanswered:
-            reply = self._worker.verdict(session, self._answers or {})
+            reply = session.end_of_message(None, self._answers or {})
             if isinstance(reply, bytes):
+                worker.judged(self._spent + worker.now() - begin)
                 return reply
             for name in reply:
                 self._ask(name)
-        loop, worker = self._worker.loop, self._worker
+        self._spent += worker.now() - begin
+        loop = worker.loop
         if self._progress is None:
             self._progress = loop.call_later(PROGRESS_SECONDS, self._show_progress)
         if self._deadline is None:

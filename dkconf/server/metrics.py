@@ -6,11 +6,11 @@ are counted apart and added up when printed.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import selectors
 import socket
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
@@ -69,17 +69,18 @@ _LABELS: Final = (*(f"{bound:g}" for bound in BOUNDS_SECONDS), "+Inf")
 class Histogram:
     """A histogram in a worker's slot."""
 
-    __slots__ = ("_add", "_buckets", "_sum")
+    __slots__ = ("_buckets", "_numbers", "_sum")
 
     def __init__(self, slot: Slot, family: str) -> None:
-        self._add = slot.add_at
+        self._numbers = slot.numbers
         self._buckets = [slot.place(f'{family}_bucket{{le="{label}"}}') for label in _LABELS]
         self._sum = slot.place(f"{family}_sum")
 
     def observe(self, seconds: float) -> None:
         """Count one observation."""
-        self._add(self._buckets[bisect.bisect_left(BOUNDS_SECONDS, seconds)])
-        self._add(self._sum, seconds)
+        numbers = self._numbers
+        numbers[self._buckets[bisect_left(BOUNDS_SECONDS, seconds)]] += 1.0
+        numbers[self._sum] += seconds
 
 
 def sample(family: str, **labels: str) -> str:

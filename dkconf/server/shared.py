@@ -57,36 +57,35 @@ class Slot:
     def __init__(self, octets: memoryview[int], numbers: memoryview[float], index: int) -> None:
         self.index = index
         self.base = index * _SLOT_OCTETS // 8
-        self._octets, self._numbers = octets, numbers
+        self._octets = octets
+        self.numbers = numbers
+        """The whole region; a worker adds to its own places in it: a call for each costs more than the sum."""
+        self.in_flight_place = self.base + _IN_FLIGHT
         self._places: dict[str, int] = {}
-        self._numbers[self.base] = NOBODY
+        self.numbers[self.base] = NOBODY
 
     @property
     def load(self) -> float:
         """Open connections; `NOBODY` if no worker takes any."""
-        return float(self._numbers[self.base + _LOAD])
+        return float(self.numbers[self.base + _LOAD])
 
     @load.setter
     def load(self, value: float) -> None:
-        self._numbers[self.base + _LOAD] = value
+        self.numbers[self.base + _LOAD] = value
 
     @property
     def beat(self) -> float:
         """Monotonic time of the worker's last sign of life, in seconds."""
-        return float(self._numbers[self.base + _BEAT])
+        return float(self.numbers[self.base + _BEAT])
 
     @beat.setter
     def beat(self, value: float) -> None:
-        self._numbers[self.base + _BEAT] = value
+        self.numbers[self.base + _BEAT] = value
 
     @property
     def in_flight(self) -> float:
         """Messages that have begun and not ended."""
-        return float(self._numbers[self.base + _IN_FLIGHT])
-
-    @in_flight.setter
-    def in_flight(self, value: float) -> None:
-        self._numbers[self.base + _IN_FLIGHT] = value
+        return float(self.numbers[self.in_flight_place])
 
     def counters(self) -> Iterator[tuple[str, float]]:
         """Yield (name, value) of each counter."""
@@ -95,18 +94,18 @@ class Slot:
             if not self._octets[entry]:
                 return
             name = bytes(self._octets[entry : entry + _NAME_OCTETS]).rstrip(b"\0")
-            yield name.decode("ascii", "replace"), float(self._numbers[(entry + _NAME_OCTETS) // 8])
+            yield name.decode("ascii", "replace"), float(self.numbers[(entry + _NAME_OCTETS) // 8])
 
     def take_over(self) -> None:
         """Begin as this slot's worker: learn the counters that the one before left."""
-        self.in_flight = 0.0
+        self.numbers[self.in_flight_place] = 0.0
         self.load = 0.0
         start = (self.base * 8 + _HEAD_OCTETS + _NAME_OCTETS) // 8
         names = [name for name, _ in self.counters()]
         self._places = {name: start + i * _ENTRY_OCTETS // 8 for i, name in enumerate(names)}
 
     def place(self, name: str) -> int:
-        """Return where the counter `name` is; for `add_at`. New names beyond the table share one counter."""
+        """Return where the counter `name` is; in `numbers`. New names beyond the table share one counter."""
         found = self._places.get(name)
         if found is not None:
             return found
@@ -124,8 +123,4 @@ class Slot:
     def add(self, name: str, amount: float = 1.0) -> None:
         """Add to the counter `name`, which may be a Prometheus sample with its labels."""
         place = self._places.get(name)
-        self._numbers[self.place(name) if place is None else place] += amount
-
-    def add_at(self, place: int, amount: float = 1.0) -> None:
-        """Add to the counter at `place`."""
-        self._numbers[place] += amount
+        self.numbers[self.place(name) if place is None else place] += amount

@@ -20,11 +20,9 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from dkconf.filter.session import Session
-from dkconf.mail.lookup import TxtAnswer
 from dkconf.server import channel, journal, metrics
 from dkconf.server.connection import Connection
 from dkconf.server.readiness import Readiness
@@ -65,9 +63,13 @@ class Worker:
         self.ready = Readiness(self.unexpected)
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(self.ready)
         self.buffer = memoryview(bytearray(BUFFER_OCTETS))
+        self.now = time.monotonic
+        """The loop's clock, without the loop around it."""
         self.stopping = False
         self._shared, self._slot = shared, shared.slots[index]
         self._slot.take_over()
+        self._numbers, self._in_flight = self._slot.numbers, self._slot.in_flight_place
+        self._places: dict[str, int] = {}
         self._listener = listener
         # TCP_NODELAY belongs to TCP; a reply must not wait for an acknowledgement.
         self._tcp = listener.family != socket.AF_UNIX
@@ -133,7 +135,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Say that we are alive; now and then close what has been silent for too long."""
-        now = self.loop.time()
+        now = self.now()
         self._slot.beat = now
         self._beats += 1
         if self._beats % _SWEEP_BEATS == 0:
@@ -172,7 +174,7 @@ class Worker:
             self.loop,
             bundle.nameservers,
             float(min(timeout, settings.dns_deadline_seconds)),
-            count=lambda event: self._slot.add_at(self._lookups[event]),
+            count=self._count_lookup,
             observe=self._dns_seconds.observe,
         )
 
@@ -199,9 +201,16 @@ class Worker:
 
     def _count(self, event: str) -> None:
         """Count what a session tells, e.g. `messages_total{role="sign",...}`."""
+        place = self._places.get(event)
+        if place is None:
+            # What is counted comes from short lists of ours; the table has an end all the same.
+            place = self._places[event] = self._slot.place(metrics.PREFIX + event)
+        self._numbers[place] += 1.0
         if event.startswith(_SIGNED):
             self._signed = True
-        self._slot.add(metrics.PREFIX + event)
+
+    def _count_lookup(self, event: str) -> None:
+        self._numbers[self._lookups[event]] += 1.0
 
     # --- connections
 
@@ -246,7 +255,7 @@ class Worker:
         connection = Connection(self, sock)
         self._connections.add(connection)
         self._slot.load = float(len(self._connections))
-        self._slot.add_at(self._accepted)
+        self._numbers[self._accepted] += 1.0
         self.ready.when_readable(sock.fileno(), connection.readable)
 
     def connection_closed(self, connection: Connection) -> None:
@@ -261,22 +270,19 @@ class Worker:
 
     def message_begins(self) -> None:
         """Count a message in flight."""
-        self._slot.in_flight += 1
+        self._numbers[self._in_flight] += 1.0
 
     def message_ends(self, started: float | None) -> None:
-        """Count it no more; `started` is the loop's time of its MAIL, None for an aborted one."""
-        self._slot.in_flight -= 1
+        """Count it no more; `started` is the time of its MAIL, None for an aborted one."""
+        self._numbers[self._in_flight] -= 1.0
         if started is not None:
-            self._message_seconds.observe(self.loop.time() - started)
+            self._message_seconds.observe(self.now() - started)
 
-    def verdict(self, session: Session, answers: Mapping[bytes, TxtAnswer]) -> bytes | tuple[bytes, ...]:
-        """Return what the session says at end of message, and time it."""
-        begin = self.loop.time()
-        self._signed = False
-        reply = session.end_of_message(None, answers)
+    def judged(self, seconds: float) -> None:
+        """Note how long the session took for the verdict that it has just given, waiting left out."""
         histogram = self._sign_seconds if self._signed else self._verify_seconds
-        histogram.observe(self.loop.time() - begin)
-        return reply
+        self._signed = False
+        histogram.observe(seconds)
 
     # --- trouble
 

@@ -91,19 +91,22 @@ class StubWorker:
 
     def __init__(self, loop, ready) -> None:
         self.loop, self.ready, self.resolver = loop, ready, StubResolver()
+        self.now = loop.time
         self.buffer = memoryview(bytearray(65536))
         self.engine, self.stopping, self.dns_deadline_seconds = object(), False, 5.0
         self.told: list = []
         self.script: dict = {}
         self.queries: tuple[bytes, ...] = ()
         self.late_queries: tuple[bytes, ...] = ()
+        self.verdicts = 0
         self.in_flight, self.ended, self.errors, self.closed = 0, [], [], []
 
     def new_session(self):
         return StubSession(self)
 
-    def verdict(self, session, answers):
-        return session.end_of_message(None, answers)
+    def judged(self, seconds) -> None:
+        assert seconds >= 0
+        self.verdicts += 1
 
     def message_begins(self) -> None:
         self.in_flight += 1
@@ -204,6 +207,7 @@ def test_a_session_may_ask_for_more_at_the_end():
         assert b"" == await talk.say(message())
         talk.worker.resolver.answer(b"p")
         assert codec.ACCEPT == talk.heard()
+        assert 1 == talk.worker.verdicts
 
     _talk(test)
 
