@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import grp
 import os
 import socket
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dkconf.server.fault import EX_NOUSER, EX_UNAVAILABLE, StartFailure
@@ -21,6 +23,7 @@ from dkconf.server.fault import EX_NOUSER, EX_UNAVAILABLE, StartFailure
 BACKLOG = 4096
 
 _FIRST_INHERITED = 3
+_TURN_SECONDS = 3.0
 
 
 @dataclass(slots=True)
@@ -122,6 +125,35 @@ def _open_inet(spec: str, family: str, host: str, port: int) -> Listener:
 
 def _open_unix(spec: str, path: str, mode: int, group: str) -> Listener:
     gid = _group_id(spec, group) if group else -1
+    with _turn(path):
+        return _bind_unix(spec, path, mode, gid)
+
+
+@contextlib.contextmanager
+def _turn(path: str) -> Iterator[None]:
+    """Let those who open sockets in one directory do so one after another.
+
+    Else of two that find a stale socket the slower one removes what the other one has just made in its place, and
+    both believe that they serve it. Without the lock in time we go on: anybody who may read the directory can hold it.
+    """
+    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + _TURN_SECONDS
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:
+                # Some network file systems have no locks.
+                break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _bind_unix(spec: str, path: str, mode: int, gid: int) -> Listener:
     _remove_stale(spec, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o777)

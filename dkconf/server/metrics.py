@@ -129,6 +129,7 @@ def _number(value: float) -> str:
 _LONGEST_REQUEST_OCTETS: Final = 8192
 _REQUEST_SECONDS: Final = 10.0
 _MOST_CLIENTS: Final = 16
+_PAUSE_SECONDS: Final = 0.5
 
 
 class Endpoint:
@@ -137,14 +138,19 @@ class Endpoint:
     def __init__(self, selector: selectors.BaseSelector, listener: socket.socket, text: Callable[[], str]) -> None:
         self._selector, self._listener, self._text = selector, listener, text
         self._clients: dict[socket.socket, tuple[float, bytearray]] = {}
+        self._accepts_at = 0.0
+        """When a pause ends; 0 = there is none."""
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def sweep(self) -> None:
-        """Close clients that take too long."""
+        """Close clients that take too long, and accept again if we had to pause."""
         late = time.monotonic() - _REQUEST_SECONDS
         for client, (since, _) in list(self._clients.items()):
             if since < late:
                 self._close(client)
+        if 0 < self._accepts_at <= time.monotonic():
+            self._accepts_at = 0.0
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def let_go(self) -> None:
         """In a forked process: close the clients' descriptors; they stay open where they are served."""
@@ -153,14 +159,20 @@ class Endpoint:
 
     def close(self) -> None:
         """Close everything but the listener."""
-        self._selector.unregister(self._listener)
+        if not self._accepts_at:
+            self._selector.unregister(self._listener)
         for client in list(self._clients):
             self._close(client)
 
     def _accept(self, mask: int) -> None:
         try:
             client, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
         except OSError:
+            # Out of descriptors, most likely: the client goes on waiting, and we do not ask without end.
+            self._accepts_at = time.monotonic() + _PAUSE_SECONDS
+            self._selector.unregister(self._listener)
             return
         if len(self._clients) >= _MOST_CLIENTS:
             client.close()

@@ -41,10 +41,12 @@ _SIGNED: Final = 'messages_total{role="sign"'
 _YIELD_SECONDS: Final = 0.001
 _MOST_YIELDS: Final = 5
 _PAUSE_SECONDS: Final = 0.1
+_COMPLAIN_SECONDS: Final = 10.0
+"""Between two log lines that say that no connection can be taken."""
 _BEAT_SECONDS: Final = 1.0
 _SWEEP_BEATS: Final = 10
-GRACE_SECONDS: Final = 60.0
-"""How long messages in flight may take after SIGTERM."""
+GRACE_SECONDS: Final = 50.0
+"""How long messages in flight may take after SIGTERM; with the parent's own delay below TimeoutStopSec of the unit."""
 
 
 class Worker:
@@ -78,6 +80,7 @@ class Worker:
         self._waiting = select.poll()
         self._waiting.register(listener, select.POLLIN)
         self._yields = 0
+        self._complain_at = 0.0
         self._signed = False
         self._beats = 0
         self._lost = 0
@@ -99,6 +102,7 @@ class Worker:
         """Serve until told to stop, or until the parent is gone."""
         loop = self.loop
         asyncio.set_event_loop(loop)
+        loop.set_exception_handler(self._fault_of_the_loop)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         self.ready.when_readable(self._listener.fileno(), self._accept)
         loop.add_reader(self._channel.sock, self._hear)
@@ -231,7 +235,11 @@ class Worker:
                 return
             except OSError as error:
                 # Out of descriptors, most likely: what is open must end first.
-                self._log(journal.ERR, f"accept: {error.strerror or error}")
+                now = self.loop.time()
+                if now >= self._complain_at:
+                    self._complain_at = now + _COMPLAIN_SECONDS
+                    open_now = f"{len(self._connections)} connections are open, new ones wait"
+                    self._log(journal.ERR, f"accept: {error.strerror or error}; {open_now}")
                 self.ready.forget(self._listener.fileno())
                 self.loop.call_later(_PAUSE_SECONDS, self._accept_again)
                 return
@@ -295,6 +303,14 @@ class Worker:
         """Log a fault of ours with its traceback."""
         self._log(journal.ERR, f"internal error: {type(error).__name__}: {error}")
         self._log.lines(journal.ERR, "".join(traceback.format_exception(error)))
+
+    def _fault_of_the_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a timer or a task raises belongs into the log too; asyncio writes it to standard error."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self.unexpected(error)
+        else:
+            self._log(journal.ERR, f"internal error: {context.get('message')}")
 
 
 def serve(worker_arguments: dict[str, Any]) -> None:

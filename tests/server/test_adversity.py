@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -212,3 +213,49 @@ def test_a_queue_id_of_60_kb_is_cut(own):
 
     [line] = [line for line in own.log.splitlines() if "x\\nx\\n" in line]
     assert line.endswith("signed dkim d=example.org s=s")
+
+
+def test_no_descriptor_left(own):
+    """MTAs and readers of the metrics wait; nobody spins, nobody dies, the log is not flooded, and then it goes on."""
+    command = f"ulimit -n 24; exec {sys.executable} -m dkconf.server.main --config {own.config} -f"
+    with own.log_path.open("ab") as log:
+        own.process = subprocess.Popen(["/bin/bash", "-c", command], stderr=log, cwd=ROOT)
+    own.wait_for("ready on")
+    everyone = [own.process.pid, *own.children()]
+    waiting = []
+    for path, count in ((own.socket, 80), (own.metrics_path, 40)):
+        for _ in range(count):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(str(path))
+            waiting.append(sock)
+    own.wait_for("Too many open files", 2)
+    before = [_cpu_seconds(pid) for pid in everyone]
+    time.sleep(2)  # what is measured is what they do meanwhile: nothing
+    used = [_cpu_seconds(pid) - start for pid, start in zip(everyone, before, strict=True)]
+    for sock in waiting:
+        sock.close()
+
+    assert max(used) < 0.3
+    assert own.log.count("Too many open files") == 2
+    assert "are open, new ones wait" in own.log
+    _sign_one(own)
+    assert own.metrics()["dkconf_filter_workers"] == 2
+    assert everyone[1:] == own.children()
+
+
+def _cpu_seconds(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_what_a_timer_raises_is_in_the_log(own):
+    """With its traceback, like any fault of ours; the worker goes on."""
+    own.workers = 1
+    own.write_config()
+    own.start_patched(
+        "worker as w; o = w.Worker._beat; n = []; w.Worker._beat ="
+        " lambda self: (n or n.append(self.loop.call_later(0.1, lambda: 1 / 0)), o(self))[1]"
+    )
+    own.wait_for("internal error: ZeroDivisionError")
+    own.wait_for("err: Traceback (most recent call last):")
+    _sign_one(own)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
+import threading
 
 import pytest
 
@@ -184,3 +186,24 @@ def test_what_is_no_file_is_no_pid_file(tmp_path):
     with pytest.raises(OSError):
         background.PidFile(str(path)).write(1)
     os.close(reader)
+
+
+def test_those_who_find_a_stale_socket_take_turns(tmp_path, monkeypatch):
+    """Else the slower one removes the socket of the faster one; a lock that is never let go of stops nobody."""
+    path = tmp_path / "s"
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    opened: list[listen.Listener] = []
+    thread = threading.Thread(target=lambda: opened.append(listen.open_listener(f"local:{path}")))
+    monkeypatch.setattr(listen, "_TURN_SECONDS", 30.0)
+    thread.start()
+    thread.join(0.3)
+    assert not path.exists()
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    thread.join(20)
+    opened[0].close(unlink=True)
+
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    monkeypatch.setattr(listen, "_TURN_SECONDS", 0.1)
+    listen.open_listener(f"local:{path}").close(unlink=True)
+    os.close(lock)
