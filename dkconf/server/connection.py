@@ -28,6 +28,9 @@ NEGOTIATION_SECONDS: Final = 60.0
 """An MTA negotiates as soon as it has connected; what is silent for so long is none."""
 IDLE_SECONDS: Final = 7210.0
 """Longest silence after that; libmilter's default, a little over the two hours of an SMTP client."""
+PACKET_SECONDS: Final = 320.0
+"""Longest packet once it has begun. An MTA writes a packet in one go, and gives up if we do not take it within ten
+seconds (sendmail, S:) or five minutes (Postfix, milter_content_timeout)."""
 MESSAGE_SECONDS: Final = 6 * 3600.0
 """Longest message, however it trickles in; sendmail hands a message over when it has all of it, and waits for its
 client an hour a block (Timeout.datablock)."""
@@ -64,7 +67,9 @@ class Connection:
         self._spent = 0.0
         self._quits = False
         self.closed = False
-        self.touched = self._started = worker.now()
+        self._started = worker.now()
+        self.touched = self._started
+        """When the last packet began or was whole."""
 
     @property
     def in_message(self) -> bool:
@@ -72,14 +77,19 @@ class Connection:
         return self._dialogue.in_message or self._pending is not None or self._unsent is not None
 
     def overdue(self, now: float) -> bool:
-        """Return whether the connection is to be closed: silent for too long, or in one message for too long.
+        """Return whether the connection is to be closed: silent, or in one packet or message, for too long.
 
         Args:
             now: The loop's time.
         """
         if self._session is None:
             return now - self._started > NEGOTIATION_SECONDS
-        return now - self.touched > IDLE_SECONDS or (self._open and now - self._started > MESSAGE_SECONDS)
+        silent = now - self.touched
+        return (
+            silent > IDLE_SECONDS
+            or (silent > PACKET_SECONDS and self._decoder.mid_packet)
+            or (self._open and now - self._started > MESSAGE_SECONDS)
+        )
 
     # --- octets
 
@@ -95,12 +105,16 @@ class Connection:
         if not count:
             self.close()
             return
-        self.touched = self._worker.now()
+        decoder = self._decoder
         commands: list[m.Command] = []
+        begins = not decoder.mid_packet
         try:
-            self._decoder.feed_into(buffer[:count], commands)
+            decoder.feed_into(buffer[:count], commands)
         except RemoteProtocolError as error:
             self._fault = error
+        if begins or (commands and (type(commands[0]) is not m.Body or commands[0].last)):
+            # A packet has begun or is whole now. What only goes on is no sign of life.
+            self.touched = self._worker.now()
         if self._pending is not None:
             self._put_off(commands)
         else:

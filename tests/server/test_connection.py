@@ -362,6 +362,62 @@ def test_commands_before_a_broken_packet_are_served():
     _talk(test)
 
 
+class Clock:
+    """Seconds, as the test says."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+NEXT = codec.packet(b"D", b"Mi\0q2\0{auth_type}\0PLAIN\0")
+
+
+@pytest.mark.parametrize("octets", [NEXT[:3], NEXT[:-1], codec.packet(b"B", bytes(60_000))[:50_000]])
+@pytest.mark.parametrize("behind", [b"", message()])
+def test_a_packet_that_trickles_is_cut_off(octets, behind):
+    """Between two messages too: once it has begun it must be whole in time, however often an octet comes."""
+
+    async def test(talk):
+        clock = talk.worker.now = Clock()
+        await talk.begin()
+        # The MTA may be silent for long; the packet's time begins with the packet.
+        clock.seconds += connection_module.IDLE_SECONDS - 10
+        await talk.say(behind + octets[:1])
+        begun = clock.seconds
+        for number in range(1, len(octets), len(octets) // 3 + 1):
+            clock.seconds += 90
+            await talk.say(octets[number : number + 1])
+            assert not talk.connection.overdue(clock.seconds)
+        assert not talk.connection.overdue(begun + connection_module.PACKET_SECONDS)
+        assert talk.connection.overdue(begun + connection_module.PACKET_SECONDS + 1)
+
+    _talk(test)
+
+
+def test_a_body_in_whole_packets_may_take_its_time():
+    """Each packet is a sign of life; so is the end of one that came in parts."""
+
+    async def test(talk):
+        clock = talk.worker.now = Clock()
+        await talk.begin()
+        await talk.say(message()[: -5 - 12])
+        piece = codec.packet(b"B", b"x" * 50)
+        for _ in range(5):
+            clock.seconds += 300
+            await talk.say(piece[:20])
+            clock.seconds += 300
+            assert not talk.connection.overdue(clock.seconds)
+            await talk.say(piece[20:])
+        clock.seconds += connection_module.IDLE_SECONDS
+        assert not talk.connection.overdue(clock.seconds)
+        assert talk.connection.overdue(clock.seconds + 1)
+
+    _talk(test)
+
+
 def test_a_quit_that_comes_early_loses_no_reply():
     """The reply to the message in front of it is written, what is behind it is not looked at, then we close."""
 
