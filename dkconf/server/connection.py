@@ -43,9 +43,9 @@ class Connection:
     """See the module. Made when the connection is accepted; `close` ends it, once."""
 
     __slots__ = (
-        "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open",
-        "_pending", "_progress", "_quits", "_session", "_spent", "_started", "_unanswered", "_unsent", "_worker",
-        "closed", "sock", "touched",
+        "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_late", "_offer",
+        "_open", "_pending", "_progress", "_quits", "_session", "_spent", "_started", "_unanswered", "_unsent",
+        "_worker", "closed", "sock", "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
@@ -64,6 +64,7 @@ class Connection:
         self._unsent: bytearray | None = None
         self._open = False
         self._decided = False
+        self._late = False
         self._spent = 0.0
         self._quits = False
         self.closed = False
@@ -334,6 +335,10 @@ class Connection:
         if name in answers or (self._unanswered is not None and name in self._unanswered):
             return
         answer = self._worker.resolver.lookup(name, self._answered)
+        if answer is None and self._late:
+            # The deadline is for all lookups of a message: what is not known by now is not waited for.
+            self._worker.resolver.forget(name, self._answered)
+            answer = _TIMEOUT
         if answer is not None:
             answers[name] = answer
         elif self._unanswered is None:
@@ -382,6 +387,7 @@ class Connection:
         assert self._answers is not None
         for name in self._unanswered or ():
             self._answers[name] = _TIMEOUT
+        self._late = True
         self._forget()
         self._resume()
 
@@ -432,7 +438,7 @@ class Connection:
             self._message_over(aborted=True)
 
     def _message_over(self, *, aborted: bool = False) -> None:
-        self._open = False
+        self._open = self._late = False
         self._forget()
         self._answers = None
         self._worker.message_ends(None if aborted else self._started)

@@ -144,11 +144,20 @@ def _read(message: dns.message.Message, trust_ad: bool) -> Outcome:
         return Outcome("answer", TxtAnswer("absent", (), "NXDOMAIN", _negative_ttl(message), secure))
     if chain.cnames and not _has_soa(message):
         return Outcome("alias", alias=chain.canonical_name.to_text(omit_final_dot=True).encode("ascii"))
+    if message.answer and not chain.cnames and all(rrset.name != chain.canonical_name for rrset in message.answer):
+        return Outcome("failed", reason="answer for another name")
+    if _has(message, dns.rdatatype.NS) and not _has_soa(message):
+        # RFC 2308 section 2.2.1: the server only says whom it would ask.
+        return Outcome("failed", reason="referral")
     return Outcome("answer", TxtAnswer("absent", (), "no TXT record", _negative_ttl(message), secure))
 
 
 def _has_soa(message: dns.message.Message) -> bool:
-    return any(rrset.rdtype == dns.rdatatype.SOA for rrset in message.authority)
+    return _has(message, dns.rdatatype.SOA)
+
+
+def _has(message: dns.message.Message, kind: dns.rdatatype.RdataType) -> bool:
+    return any(rrset.rdtype == kind for rrset in message.authority)
 
 
 def _negative_ttl(message: dns.message.Message) -> int:

@@ -65,7 +65,7 @@ class _Flight:
     """One lookup under way."""
 
     __slots__ = (
-        "attempt", "chain", "edns", "failure", "name", "qname", "sockets", "started", "task", "timer",
+        "answer", "attempt", "chain", "edns", "failure", "name", "qname", "sockets", "started", "task", "timer",
         "waiters",
     )  # fmt: skip
 
@@ -75,6 +75,7 @@ class _Flight:
         self.sockets: dict[socket.socket, tuple[bytes, tuple[str, int]]] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
+        self.answer: TxtAnswer | None = None
         self.attempt = 0
         self.chain = 0
         self.edns = True
@@ -124,8 +125,11 @@ class Resolver:
         if len(self._flights) >= _MOST_FLIGHTS:
             return _TOO_MANY
         flight = self._flights[key] = _Flight(key, qname, now)
-        flight.waiters.append((name, done))
         self._next_attempt(flight)
+        if flight.answer is not None:
+            # Not one server could even be asked; `done` is for those who have been told to wait.
+            return flight.answer
+        flight.waiters.append((name, done))
         return None
 
     def forget(self, name: bytes, done: Done) -> None:
@@ -171,7 +175,7 @@ class Resolver:
         sock = None
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            sock.connect(server)
+            sock.connect(_numeric(server))
             sock.send(question)
         except OSError as error:
             if sock is not None:
@@ -255,6 +259,7 @@ class Resolver:
         self._drop_all(flight)
         if self._flights.pop(flight.name, None) is None:
             return
+        flight.answer = answer
         now = self._loop.time()
         self._observe(now - flight.started)
         self._cache.put(flight.name, answer, now)
@@ -275,6 +280,18 @@ class Resolver:
         del flight.sockets[sock]
         self._loop.remove_reader(sock)
         sock.close()
+
+
+def _numeric(server: tuple[str, int]) -> tuple[str, int] | tuple[str, int, int, int]:
+    """The socket address of a server. Given as it is, fe80::1%eth9 would be looked up as a host name if eth9 is gone.
+
+    Raises:
+        OSError: There is no such interface.
+    """
+    address, _, scope = server[0].partition("%")
+    if not scope:
+        return server
+    return address, server[1], 0, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
 
 
 def _current_task() -> asyncio.Task[object] | None:

@@ -235,6 +235,34 @@ def test_progress_while_waiting_and_a_deadline(monkeypatch):
     _talk(test)
 
 
+def test_the_deadline_is_for_all_lookups_of_a_message():
+    """What the session asks for after it is not waited for, unless it is known; the next message has its own."""
+
+    async def test(talk):
+        talk.worker.queries, talk.worker.late_queries = (b"a",), (b"known", b"p")
+        talk.worker.resolver.known[b"known"] = FOUND
+        talk.worker.dns_deadline_seconds = 0.1
+        await talk.begin()
+        heard = await talk.say(message())
+        async with asyncio.timeout(5):
+            while not heard:
+                await asyncio.sleep(0.01)
+                heard = talk.heard()
+        assert codec.ACCEPT == heard
+        answers = talk.worker.told[-1][1]
+        assert [(b"a", "failed"), (b"known", "found"), (b"p", "failed")] == [
+            (name, answer.status) for name, answer in sorted(answers.items())
+        ]
+        assert not any(talk.worker.resolver.waiting.values())
+
+        talk.worker.queries, talk.worker.dns_deadline_seconds = (), 5.0
+        assert b"" == await talk.say(message())
+        talk.worker.resolver.answer(b"p")
+        assert codec.ACCEPT == talk.heard()
+
+    _talk(test)
+
+
 def test_what_comes_while_waiting_is_done_afterwards():
     """The next message, sent too early and in pieces, is served in its turn."""
 

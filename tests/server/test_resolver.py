@@ -16,6 +16,7 @@ from dkconf.mail.lookup import TxtAnswer, parse_records
 from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
 from dkconf.server.resolver import RecordsResolver, Resolver
 
+NAME = b"s._domainkey.example.org"
 KEY = "v=DKIM1; p=" + "A" * 300
 SOA = "example.org. 60 IN SOA ns.example.org. root.example.org. 1 2 3 4 30"
 
@@ -180,6 +181,50 @@ def test_nobody_there_is_a_failure():
     answer = _run(go())
     assert "failed" == answer.status
     assert "refused" in answer.reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("255.255.255.255", "Permission denied"), ("fe80::1%no-such-if", "no interface with this name")],
+)
+def test_where_nobody_can_even_be_asked_the_answer_is_there_at_once(address, reason):
+    """No route, no such interface: a connection that was told to wait would wait for its deadline."""
+
+    async def test():
+        told: list = []
+        resolver = Resolver(asyncio.get_running_loop(), Nameservers(((address, 53),)), 5.0)
+        answer = resolver.lookup(NAME, lambda *answer: told.append(answer))
+        assert TxtAnswer("failed", (), f"{address}: {reason}", 0) == answer
+        assert [] == told
+        resolver.close()
+
+    _run(test())
+
+
+@pytest.mark.parametrize(
+    ("answer", "authority", "reason"),
+    [
+        ("", "example.org. 60 IN NS ns.example.org.", "referral"),
+        (_txt("other.example.org"), "", "answer for another name"),
+        ("example.org. 60 IN DNAME example.net.", "", "answer for another name"),
+    ],
+)
+def test_what_says_nothing_about_the_name_is_a_failure(answer, authority, reason):
+    """A lame server, one that is muddled: the key is not absent, which would be a verdict; the next one is asked."""
+
+    async def test():
+        def both(query):
+            calls.append(query)
+            yield _reply(query, answer, authority) if len(calls) % 2 else _reply(query, _txt(NAME.decode()))
+
+        calls: list = []
+        async with _served(both, servers=2) as (resolver, _):
+            assert (KEY.encode(),) == (await _ask(resolver)).strings
+        async with _served(lambda query: [_reply(query, answer, authority)]) as (resolver, _):
+            failed = await _ask(resolver)
+            assert ("failed", f"{reason} from 127.0.0.1") == (failed.status, failed.reason)
+
+    _run(test())
 
 
 def test_the_second_server_answers_for_the_first():
