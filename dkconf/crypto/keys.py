@@ -42,8 +42,8 @@ class KeyProblem(DkconfError):
     """A key cannot be used; the message says why, and never holds any part of the key."""
 
 
-def _load_proved(octets: bytes) -> Any:
-    """Return the private key of a PEM file; of an RSA key, its halves are proved to belong together.
+def _load(octets: bytes, proved: bool) -> Any:
+    """Return the private key of a PEM file; of an RSA key not `proved` yet, its halves are to belong together.
 
     By one signature that verifies, a millisecond: the library's own check, whether the factors are prime, takes
     a tenth of a second for each key, and a host may have thousands.
@@ -52,7 +52,7 @@ def _load_proved(octets: bytes) -> Any:
         key = serialization.load_pem_private_key(octets, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:  # cryptography before 39; or encrypted, which the next line says again
         return serialization.load_pem_private_key(octets, password=None)
-    if isinstance(key, rsa.RSAPrivateKey):
+    if isinstance(key, rsa.RSAPrivateKey) and not proved:
         digest = hashlib.sha256(b"").digest()
         try:
             key.public_key().verify(key.sign(digest, _PKCS1, _SHA256), digest, _PKCS1, _SHA256)
@@ -90,8 +90,12 @@ class PrivateKey:
         self.fingerprint = hashlib.sha256(self.public_der).hexdigest()
 
     @classmethod
-    def load_pem(cls, octets: bytes) -> PrivateKey:
+    def load_pem(cls, octets: bytes, proved: bool = False) -> PrivateKey:
         """Return the key of a PEM file (PKCS#8, or PKCS#1 for RSA), not encrypted.
+
+        Args:
+            octets: The file.
+            proved: These very octets were loaded before: whether the halves of an RSA key belong together is known.
 
         Raises:
             KeyProblem: No key, an encrypted key, a key of another kind, or one too short to sign with.
@@ -101,7 +105,7 @@ class PrivateKey:
         if b"ENCRYPTED" in octets:
             raise KeyProblem("the private key is encrypted; a filter has nobody to ask")
         try:
-            key = _load_proved(octets)
+            key = _load(octets, proved)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             # The library's own message may quote its input: it is not passed on.
             raise KeyProblem("the private key cannot be decoded; it should be PKCS#8 or PKCS#1 PEM") from None

@@ -211,11 +211,12 @@ class Engine:
         """What an administrator should know, one line each, for the log at start and reload."""
 
     @classmethod
-    def load(cls, settings: Settings, read_file: Callable[[str], bytes]) -> Engine:
+    def load(cls, settings: Settings, read_file: Callable[[str], bytes], proved: bool = False) -> Engine:
         """The engine for `settings`.
 
         Args:
             read_file: Returns a file's octets; OSError means that it cannot be read.
+            proved: The same octets were loaded before; each RSA key takes a millisecond less.
 
         Raises:
             SettingsError: With every key that cannot be used, and why.
@@ -229,7 +230,7 @@ class Engine:
             where = f"keys[{number}].path: {entry.path}"
             try:
                 if entry.path not in keys:
-                    keys[entry.path] = PrivateKey.load_pem(_read_key(entry, read_file))
+                    keys[entry.path] = PrivateKey.load_pem(_read_key(entry, read_file), proved)
                 problems += [f"{where}: {problem}" for problem in _unfit(entry, keys[entry.path])]
             except OSError as error:
                 problems.append(f"{where}: {error.strerror or error}")

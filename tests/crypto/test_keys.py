@@ -239,3 +239,5 @@ def test_halves_that_do_not_belong_together() -> None:
         PrivateKey.load_pem(pem)
 
     assert all(word not in str(caught.value) for word in secret_words(pem))
+    # No signature is spent on octets that were loaded before, so nothing is found in them either.
+    assert PrivateKey.load_pem(pem, proved=True).bits == PrivateKey.load_pem(KEY_PEM).bits

@@ -9,9 +9,11 @@ import socket
 
 import pytest
 
+from dkconf.crypto.keys import PrivateKey, generate
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.server import channel, journal, metrics
 from dkconf.server.cache import AnswerCache
+from dkconf.server.load import Loader
 from dkconf.server.notify import Notifier
 from dkconf.server.respawn import LONGEST_DELAY_SECONDS, RateLimit
 from dkconf.server.shared import NOBODY, Shared
@@ -246,6 +248,29 @@ def test_no_target_means_silence(capfd):
     journal.Log("off", "text")(journal.EMERG, "x")
 
     assert ("", "") == capfd.readouterr()
+
+
+# --- settings
+
+
+def test_a_worker_proves_no_key_again(monkeypatch, tmp_path):
+    """Of 10,000 keys that took a worker 11 s of a reload, in which it answered nobody; the parent has done it."""
+    key, config = tmp_path / "k.pem", tmp_path / "f.toml"
+    key.write_bytes(generate("rsa", 1024))
+    config.write_text(
+        f'socket = "inet:1"\n[[keys]]\ndomain = "example.org"\nselector = "s"\npath = "{key}"\n'
+    )
+    proved = []
+    load_pem = PrivateKey.load_pem
+    monkeypatch.setattr(
+        PrivateKey, "load_pem", lambda octets, known=False: (proved.append(known), load_pem(octets, known))[1]
+    )
+    loader = Loader(["--config", str(config)], "dkconf-filter")
+    loaded = loader.load(loader.parse())
+
+    assert proved == [False]
+    assert loaded.bundle.engine().keys
+    assert proved == [False, True]
 
 
 # --- channel and service manager
