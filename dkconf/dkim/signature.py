@@ -47,22 +47,8 @@ class SignatureError(Exception):
         super().__init__(cause.name, detail)
 
 
-class Terms(NamedTuple):
-    """What a signer writes into each of its signatures: a, c, d, s and h, looked at."""
-
-    algorithm: str
-    key_algorithm: str
-    hash_name: str
-    domain: bytes
-    selector: bytes
-    header_canonicalization: str
-    body_canonicalization: str
-    header_names: tuple[bytes, ...]
-    words: tuple[str, str, str]
-
-
 class Signature(NamedTuple):
-    """A well-formed signature; it begins with its `Terms`."""
+    """A well-formed signature. What its signer writes into each of them comes first, see `_terms`."""
 
     algorithm: str
     """a= in lower case."""
@@ -123,15 +109,15 @@ def from_tags(tags: dict[bytes, bytes]) -> Signature:
     small = len(query) <= MAX_CACHED_OCTETS and len(names) <= MAX_CACHED_OCTETS
     make_terms = _terms if small else _terms.__wrapped__
     terms = make_terms(tags[b"a"], tags.get(b"c", b"simple/simple"), tags[b"d"], tags[b"s"], query, names)
-    domain = terms.domain
+    _, _, hash_name, domain, _, _, _, header_names, _ = terms
     identity, identity_domain = _identity(tags.get(b"i"), domain)
     if not within(identity_domain, domain):
         raise SignatureError(Cause.DOMAIN_MISMATCH)
-    if b"from" not in terms.header_names:
+    if b"from" not in header_names:
         raise SignatureError(Cause.FROM_NOT_SIGNED)
     body_hash = base64.decode(tags[b"bh"])
-    if body_hash is None or len(body_hash) != _DIGEST_OCTETS[terms.hash_name]:
-        raise SignatureError(Cause.SYNTAX, f"bh= is not a {terms.hash_name} digest in base64")
+    if body_hash is None or len(body_hash) != _DIGEST_OCTETS[hash_name]:
+        raise SignatureError(Cause.SYNTAX, f"bh= is not a {hash_name} digest in base64")
     signature = base64.decode(tags[b"b"])
     if not signature:
         raise SignatureError(Cause.SYNTAX, "b= is not base64")
@@ -151,9 +137,12 @@ def from_tags(tags: dict[bytes, bytes]) -> Signature:
     )
 
 
+_Terms = tuple[str, str, str, bytes, bytes, str, str, tuple[bytes, ...], tuple[str, str, str]]
+
+
 @lru_cache(maxsize=CACHED_TERMS)
-def _terms(algorithm: bytes, form: bytes, domain: bytes, selector: bytes, query: bytes, names: bytes) -> Terms:
-    """Return the terms by the values of a, c, d, s, q and h; they depend on nothing else.
+def _terms(algorithm: bytes, form: bytes, domain: bytes, selector: bytes, query: bytes, names: bytes) -> _Terms:
+    """Return the first fields of a signature, up to `words`, by the values of a, c, d, s, q and h.
 
     What is wrong is raised, and not kept; what is right is short but for q and h.
     """
@@ -167,7 +156,7 @@ def _terms(algorithm: bytes, form: bytes, domain: bytes, selector: bytes, query:
     if b"dns/txt" not in [method.strip(b" \t\r\n").lower() for method in query.split(b":")]:
         raise SignatureError(Cause.UNKNOWN_QUERY)
     words = (domain.decode("ascii"), selector.decode("ascii"), algorithm.decode("ascii"))
-    return Terms(words[2], *_ALGORITHMS[algorithm], domain, selector, *forms, _header_names(names), words)
+    return words[2], *_ALGORITHMS[algorithm], domain, selector, *forms, _header_names(names), words
 
 
 def parse(value: bytes) -> Signature:
