@@ -34,6 +34,18 @@ def test_one_folded_field_above_everything(mta: MakeMta) -> None:
     )
 
 
+def test_results_of_many_signatures_are_short_lines(mta: MakeMta) -> None:
+    """Mail readers have lost data over a field without folds of more than a thousand octets."""
+    domain = b".".join([b"x" * 60] * 4)
+    tags = b" v=1; a=rsa-sha256; d=%b; s=%b; i=%b@%b; h=from; bh=AAAA; b=AAAA"
+    many = [(b"DKIM-Signature", tags % (domain, b"s" * 63, b"u" * 64, domain))] * 100
+    value = mta(max_signatures=100).send([*many, *HEADER])[-2].value
+
+    assert max(map(len, value.split(b"\n"))) <= len(b"\theader.d=;") + len(domain)
+    assert len(value) < 10_000
+    assert b"85 more signatures" in value
+
+
 def test_settings_name_the_authserv_id(mta: MakeMta) -> None:
     """`authserv_id` overrides the macro j."""
     edits = mta(authserv_id="mail.example.org").send(HEADER)

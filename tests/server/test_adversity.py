@@ -259,3 +259,27 @@ def test_what_a_timer_raises_is_in_the_log(own):
     own.wait_for("internal error: ZeroDivisionError")
     own.wait_for("err: Traceback (most recent call last):")
     _sign_one(own)
+
+
+def test_mail_goes_on_through_many_reloads(own):
+    """Every message of a connection is answered and signed while settings are swapped, and no descriptor is left."""
+    own.start()
+    pids = [own.process.pid, *own.children()]
+
+    def descriptors() -> list[int]:
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+
+    with Mta(own.socket) as mta:
+        mta.begin()
+        mta.send(message())
+        mta.end_of_message()
+        before = descriptors()
+        for number in range(1, 21):
+            own.signal(signal.SIGHUP)
+            while own.log.count("new messages use them") < number:
+                mta.send(message() * 2)
+                for _ in range(2):
+                    assert [b"s"] == selectors(mta.end_of_message())
+        # The old resolvers hold none either, though they live on for a while.
+        assert before == descriptors()
+    assert pids[1:] == own.children()

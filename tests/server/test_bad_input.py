@@ -90,13 +90,18 @@ def test_what_breaks_the_protocol_is_closed(daemon, octets, negotiated):
 
 
 def test_connect_and_close(daemon):
-    """Monitors do nothing else; with a reset as well."""
+    """Monitors do nothing else; with a reset as well. It is no news for the log."""
+    before = daemon.log
     for linger in (None, b"\1\0\0\0\0\0\0\0"):
         for _ in range(50):
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(daemon.socket))
                 if linger:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    deadline = time.monotonic() + 10
+    while daemon.metrics()["dkconf_filter_open_connections"]:
+        assert time.monotonic() < deadline
+    assert before == daemon.log
 
 
 def test_closing_at_every_place(daemon):

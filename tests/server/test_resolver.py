@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from contextlib import asynccontextmanager
 
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
@@ -264,6 +266,56 @@ def test_an_alias_within_the_answer_is_followed():
             return await _ask(resolver)
 
     assert TxtAnswer("found", (KEY.encode(),), "", 60) == _run(go())
+
+
+def test_an_alias_of_a_whole_tree_is_followed():
+    """A DNAME comes with the CNAME that the server made of it (RFC 6672), and perhaps with its signature."""
+
+    async def go():
+        chain = (
+            "_domainkey.example.org. 60 IN DNAME keys.example.net.\n"
+            "s._domainkey.example.org. 60 IN CNAME s.keys.example.net.\n" + _txt("s.keys.example.net")
+        )
+        async with _served(lambda q: [_reply(q, chain)]) as (resolver, _):
+            return await _ask(resolver)
+
+    assert TxtAnswer("found", (KEY.encode(),), "", 60) == _run(go())
+
+
+def test_no_socket_is_left_behind():
+    """Silence, errors, aliases, garbage, truncation without TCP: each lookup ends with what it began with."""
+
+    def answer(query):
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        kind = name.partition(".")[0].rstrip("0123456789")
+        return {
+            "silent": [],
+            "error": [_reply(query, rcode=dns.rcode.SERVFAIL)],
+            "alias": [_reply(query, f"{name}. 60 IN CNAME error.example.org.")],
+            "garbage": [b"\0" * 40],
+            "truncated": [_truncated(query)],
+            "good": [_reply(query, _txt(name)), _reply(query, _txt(name))],
+        }[kind]
+
+    async def go():
+        async with _served(answer, timeout=0.3) as (resolver, _):
+            await _ask(resolver, b"good.example.org")
+            before = len(os.listdir("/proc/self/fd"))
+            kinds = ("silent", "error", "alias", "garbage", "truncated", "good")
+            names = [b"%b%d.example.org" % (kind.encode(), number) for kind in kinds for number in range(20)]
+            answers = await asyncio.gather(*(_ask(resolver, name) for name in names))
+            await asyncio.sleep(0)  # what was closed leaves the loop
+            return before, len(os.listdir("/proc/self/fd")), [answer.status for answer in answers]
+
+    before, after, statuses = _run(go())
+    assert before == after
+    assert ["failed"] * 100 == statuses[:100]
+
+
+def _truncated(query) -> bytes:
+    response = dns.message.make_response(query)
+    response.flags |= dns.flags.TC
+    return response.to_wire()
 
 
 def test_an_alias_without_its_target_is_asked_for():
