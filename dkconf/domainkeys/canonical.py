@@ -79,7 +79,7 @@ class BodyStream:
 
 def _without_blanks(data: bytes) -> bytes:
     """Return the data without blanks, lone CRs and LFs."""
-    text = data.translate(None, b" \t")
+    text = data.translate(None, b" \t") if b" " in data or b"\t" in data else data
     if len(text) - len(text.translate(None, b"\r\n")) == 2 * data.count(b"\r\n"):
         # All of them are line ends. Looking at each line would cost more than twice as much.
         return text
