@@ -272,10 +272,12 @@ def _services(engine: Engine, work: Work) -> None:
             machine.read_units(work.services[0].service)
     for step in work.services:
         name = step.service.filter
-        action = "reload" if step.was_running else "start"
+        action, act = ("reload", machine.reload) if step.was_running else ("start", machine.start)
+        if step.restart:
+            action, act = "restart", machine.restart
         engine.say("plain", f"{action} filter {name}")
         with system.step(f"{action}:{name}"):
-            (machine.reload if step.was_running else machine.start)(step.service)
+            act(step.service)
         why = machine.wait_answers(step.socket, ANSWER_SECONDS) if step.socket else ""
         if why:
             raise Unhealthy(f"filter {name} does not answer on {step.socket}: {why}")

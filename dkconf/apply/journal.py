@@ -45,11 +45,13 @@ class FileStep:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStep:
-    """One filter that is started or told of new settings."""
+    """One filter that is started, or told of new settings."""
 
     service: Service
     was_running: bool
     socket: str = ""
+    restart: bool = False
+    """It runs, and takes its new settings (and on the way back the old ones) by a restart only."""
 
 
 @dataclass(frozen=True, slots=True)

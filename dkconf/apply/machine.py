@@ -83,6 +83,8 @@ class Machine(Protocol):
 
     def reload(self, service: Service) -> None: ...
 
+    def restart(self, service: Service) -> None: ...
+
     def stop(self, service: Service) -> None: ...
 
     def wait_answers(self, socket: str, seconds: float) -> str:
@@ -130,6 +132,9 @@ class FilesOnly:
         return None
 
     def reload(self, service: Service) -> None:
+        return None
+
+    def restart(self, service: Service) -> None:
         return None
 
     def stop(self, service: Service) -> None:

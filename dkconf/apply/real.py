@@ -143,6 +143,9 @@ class RealMachine:
     def reload(self, service: Service) -> None:
         self._services.reload(service)
 
+    def restart(self, service: Service) -> None:
+        self._services.restart(service)
+
     def stop(self, service: Service) -> None:
         self._services.stop(service)
 

@@ -68,8 +68,9 @@ def _services_back(engine: Engine, journal: Journal, booting: bool) -> None:
         return
     for step in journal.services:
         if step.was_running:
-            with engine.system.step(f"reload-back:{step.service.filter}"):
-                engine.machine.reload(step.service)
+            action, act = ("restart", engine.machine.restart) if step.restart else ("reload", engine.machine.reload)
+            with engine.system.step(f"{action}-back:{step.service.filter}"):
+                act(step.service)
 
 
 def _restore(engine: Engine, step: FileStep) -> None:

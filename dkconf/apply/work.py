@@ -68,7 +68,7 @@ def work_for(session: Session, order: Order, judged: Judged) -> Work:
     sockets = {f.name: f.socket for f in desired.filters}
     by_name = {s.filter: s for s in desired.services}
     services = tuple(
-        ServiceStep(by_name[c.filter], c.action == "reload", sockets.get(c.filter, ""))
+        ServiceStep(by_name[c.filter], c.action != "start", sockets.get(c.filter, ""), c.action == "restart")
         for c in plan.services
         if c.action != "stop"
     )

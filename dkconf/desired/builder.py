@@ -29,7 +29,7 @@ from dkconf.desired.state import (
     MilterFilter,
     SystemUser,
 )
-from dkconf.filter.config import dumps
+from dkconf.filter.config import ONLY_AT_START, dumps
 from dkconf.spec.hosts import no_such_host
 from dkconf.spec.model import Filter, FilterService, Host, Inventory
 
@@ -118,6 +118,7 @@ def _build_filter(
     enabled = name not in host.disabled_filters
     keys = tuple(signing_keys(inventory, host, spec, paths))
     files: list[ManagedFile] = []
+    at_start: list[object] = []
     if spec.program == "external":
         placed = services.external(name, host, enabled)
         # Its keys are its own; only those whose public half is here can be expected and verified.
@@ -148,7 +149,9 @@ def _build_filter(
             )
         )
         expected = keys
+        at_start = [getattr(value, name) for name in ONLY_AT_START]
     files += placed.files
+    digest = _settings_digest(files, placed, keys, public_keys)
     milter = MilterFilter(
         name=name,
         socket=milter_socket(spec),
@@ -159,9 +162,16 @@ def _build_filter(
         roles=spec.roles,
         signs=() if spec.observe else signatures(expected, signed_with_domainkeys),
         internal_hosts=spec.internal_hosts,
-        settings_digest=_settings_digest(files, placed, keys, public_keys),
+        settings_digest=digest,
+        # dk-filter cannot read anything again: SIGHUP is its end.
+        start_digest={"external": "", "dk-filter": digest}.get(spec.program, _start_digest(placed, at_start)),
     )
     return _Built(milter, placed, tuple(files), keys)
+
+
+def _start_digest(placed: Placed, at_start: Sequence[object]) -> str:
+    shown = [placed.service.argv, [(file.path, file.content) for file in placed.files], at_start]
+    return hashlib.sha256(repr(shown).encode()).hexdigest()
 
 
 def _settings_digest(

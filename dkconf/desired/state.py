@@ -137,6 +137,9 @@ class MilterFilter:
     internal_hosts: tuple[str, ...]
     settings_digest: str
     """Changes when the filter's settings or keys change: then the canary needs a throwaway instance."""
+    start_digest: str = ""
+    """Changes when something changes that only a start takes up: the command line, the unit, and those of its
+    settings that a reload leaves alone. "" = not known, as of an external filter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ ACTIONS = ("accept", "discard", "tempfail", "reject", "quarantine")
 DOMAINKEYS_CANONICALIZATIONS = ("simple", "nofws")
 DKIM_CANONICALIZATIONS = ("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")
 CONDITIONS = ("bad", "dns", "int", "no", "miss", "sec")
+ONLY_AT_START = ("socket", "socket_mode", "socket_group", "user", "pid_file", "workers", "log", "metrics")
+"""Settings that hold from a start on: a reload cannot change them."""
 LONGEST_DEADLINE_SECONDS = 280  # below sendmail's T=E, five minutes
 
 

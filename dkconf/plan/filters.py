@@ -88,6 +88,8 @@ def service_changes(
     desired: DesiredState, actual: ActualState, last: LastApplied | None, changed: set[str]
 ) -> tuple[ServiceChange, ...]:
     found = []
+    began = {f.name: f.start_digest for f in last.desired.filters} if last else {}
+    begins = {f.name: f.start_digest for f in desired.filters}
     for service in desired.services:
         running = actual.running.get(service.filter)
         if not service.managed or running is None:
@@ -95,7 +97,10 @@ def service_changes(
         if service.running and not running:
             found.append(ServiceChange(service.filter, "start", "it does not run yet"))
         elif service.running and service.filter in changed:
-            found.append(ServiceChange(service.filter, "reload", "new settings"))
+            if began.get(service.filter, "") in ("", begins[service.filter]):
+                found.append(ServiceChange(service.filter, "reload", "new settings"))
+            else:
+                found.append(ServiceChange(service.filter, "restart", "new settings that hold from a start on"))
         elif not service.running and running:
             found.append(ServiceChange(service.filter, "stop", f"no longer called{LATER}"))
     names = {s.filter for s in desired.services}

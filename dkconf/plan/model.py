@@ -72,7 +72,7 @@ class KeyChange:
 @dataclass(frozen=True, slots=True)
 class ServiceChange:
     filter: str
-    action: Literal["start", "reload", "stop"]
+    action: Literal["start", "reload", "restart", "stop"]
     why: str
 
 

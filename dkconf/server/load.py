@@ -16,17 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from dkconf.filter import args
-from dkconf.filter.config import Settings, SettingsError
+from dkconf.filter.config import ONLY_AT_START, Settings, SettingsError
 from dkconf.filter.engine import Engine
 from dkconf.mail.lookup import RecordsError, TxtAnswer, parse_records
 from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
 
 RESOLV_CONF: Final = "/etc/resolv.conf"
-
-ONLY_AT_START: Final = (
-    "socket", "socket_mode", "socket_group", "user", "pid_file", "workers", "log", "metrics",
-)  # fmt: skip
-"""Settings that a reload cannot change."""
 
 
 @dataclass(frozen=True, slots=True)

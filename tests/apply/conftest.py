@@ -165,6 +165,9 @@ class FakeMachine:
     def reload(self, service: Service) -> None:
         self._call(f"reload {service.filter}")
 
+    def restart(self, service: Service) -> None:
+        self._call(f"restart {service.filter}")
+
     def stop(self, service: Service) -> None:
         self._call(f"stop {service.filter}")
         self.up.discard(service.filter)

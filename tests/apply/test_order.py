@@ -72,6 +72,34 @@ def test_new_settings_are_read_before_sendmail_is_asked_anything(own: Host) -> N
     assert ["judge", "reload own"] == own.machine.calls
 
 
+@pytest.mark.parametrize("setting", ["workers: 3", "log: false", "user: other", "metrics: inet:9108@127.0.0.1"])
+def test_settings_that_hold_from_a_start_on_are_taken_by_a_restart(own: Host, setting: str) -> None:
+    """A reload would leave them alone, and the host would not be what the inventory says."""
+    operations.apply_plan(own.ctx())
+    own.machine.calls.clear()
+    own.edit("    socket: inet", f"    {setting}\n    socket: inet")
+
+    operations.apply_plan(own.ctx())
+
+    assert "restart own" in own.machine.calls
+    assert "reload own" not in own.machine.calls
+
+
+def test_a_restart_is_taken_back_by_a_restart(own: Host) -> None:
+    """sendmail cannot be told of the new socket: the filter has the old one again."""
+    operations.apply_plan(own.ctx())
+    before = own.etc()
+    own.machine.calls.clear()
+    own.edit("socket: inet:8894@", "socket: inet:8899@")
+    own.machine.fail = "tell"
+
+    with pytest.raises(Reverted):
+        operations.apply_plan(own.ctx())
+
+    assert before == own.etc()
+    assert ["restart own", "restart own"] == [call for call in own.machine.calls if "own" in call]
+
+
 def test_a_failed_start_leaves_nothing_behind(own: Host) -> None:
     """The filter does not start: unit, settings, key owner are as before; only the system user stays."""
     before = own.etc()

@@ -184,3 +184,38 @@ def test_names_that_the_inventory_does_not_have_are_refused() -> None:
         build(one_host(filters=("ghost",)), HOST, {})
     with pytest.raises(NotRenderable, match=r"domains\.ghost"):
         build(one_host(domains=("ghost",)), HOST, {})
+
+
+@pytest.mark.parametrize(
+    "change, starts",
+    [
+        ({"workers": 2}, True),
+        ({"socket": "inet:8899@127.0.0.1"}, True),
+        ({"metrics": "inet:9108@127.0.0.1"}, True),
+        ({"user": "other"}, True),
+        ({"log": False}, True),
+        ({"dns_timeout": 3}, False),
+        ({"observe": True}, False),
+        ({"log_format": "json"}, False),
+    ],
+)
+def test_what_takes_a_start_is_known(change: dict[str, object], starts: bool) -> None:
+    """`start_digest` changes with what a reload leaves alone, `settings_digest` with everything."""
+    spec = Filter("inet:8891@127.0.0.1")
+    (before,) = build(one_host(spec), HOST, PUBLIC).filters
+    (after,) = build(one_host(replace(spec, **change)), HOST, PUBLIC).filters
+
+    assert before.settings_digest != after.settings_digest
+    assert (before.start_digest != after.start_digest) is starts
+
+
+def test_a_dk_filter_always_takes_a_start() -> None:
+    """It has nothing that it could read again; what somebody else looks after is not known."""
+    domain = Domain({"s1": Selector()}, sign=("domainkeys",))
+    spec = Filter("inet:1@127.0.0.1", program="dk-filter")
+    (before,) = build(one_host(spec, domain=domain), HOST, PUBLIC).filters
+    (after,) = build(one_host(replace(spec, dns_timeout=3), domain=domain), HOST, PUBLIC).filters
+    (external,) = build(one_host(replace(spec, program="external")), HOST, PUBLIC).filters
+
+    assert before.start_digest != after.start_digest
+    assert external.start_digest == ""

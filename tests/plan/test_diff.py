@@ -64,6 +64,15 @@ def test_settings_in_words(signer: MilterFilter) -> None:
     ) == change.settings
 
 
+def test_what_a_reload_leaves_alone_is_restarted(signer: MilterFilter) -> None:
+    """Where both are known; a generation that does not say it gets a reload, as it got when it was made."""
+    for before, after, action in (("1", "2", "restart"), ("2", "2", "reload"), ("", "2", "reload")):
+        actual, last = applied(state(replace(signer, start_digest=before)))
+        plan = diff(state(replace(signer, start_digest=after, settings_digest="2")), actual, last)
+
+        assert [("signer", action)] == [(s.filter, s.action) for s in plan.services]
+
+
 def test_refusing_mail_is_a_risk_of_its_own(signer: MilterFilter) -> None:
     """F=R is refused where it begins, by name; where sendmail calls the filter so already, or not at all, it is not."""
     refusing = replace(signer, on_failure="reject")
