@@ -6,7 +6,7 @@ itself: `load` is handed a function that reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dkconf.crypto.keys import KeyProblem, PrivateKey
@@ -28,6 +28,8 @@ GOOD_BITS = 2048
 """RFC 8301: signers SHOULD use at least this."""
 MAX_U_DOMAIN_OCTETS = 4 * MAX_DOMAIN_OCTETS
 """Of a domain in UTF-8, whose characters have four octets at most."""
+SHOWN_NOTES = 10
+"""Of each kind, in the log at start and reload."""
 REMEMBERED_SENDERS = 4096
 """Sender domains whose signers are remembered; more, and the memory starts anew."""
 
@@ -268,17 +270,33 @@ def _unfit(entry: KeyEntry, key: PrivateKey) -> Iterator[str]:
         yield f"a key for DKIM must have {MIN_DKIM_BITS} bits at least, this one has {key.bits}"
 
 
+def few(notes: Iterable[str]) -> Iterator[str]:
+    """The first notes of one kind, and how many more there are: a host may have ten thousand keys."""
+    more = 0
+    for number, note in enumerate(notes):
+        if number < SHOWN_NOTES:
+            yield note
+        else:
+            more += 1
+    if more:
+        yield f"and {more} more like that"
+
+
 def _notes(settings: Settings, keys: Mapping[str, PrivateKey]) -> Iterator[str]:
-    for path, key in keys.items():
-        if key.algorithm == "rsa" and key.bits < GOOD_BITS:
-            yield f"{path}: an RSA key of {key.bits} bits; {GOOD_BITS} are recommended"
+    yield from few(
+        f"{path}: an RSA key of {key.bits} bits; {GOOD_BITS} are recommended"
+        for path, key in keys.items()
+        if key.algorithm == "rsa" and key.bits < GOOD_BITS
+    )
     dkim: dict[str, set[str]] = {}
     for entry in settings.keys:
         if "dkim" in entry.schemes:
             dkim.setdefault(entry.domain.lower(), set()).add(keys[entry.path].algorithm)
-    for domain, algorithms in dkim.items():
-        if algorithms == {"ed25519"}:
-            yield f"{domain}: signed by Ed25519 alone, which many verifiers do not know; add an RSA key"
+    yield from few(
+        f"{domain}: signed by Ed25519 alone, which many verifiers do not know; add an RSA key"
+        for domain, algorithms in dkim.items()
+        if algorithms == {"ed25519"}
+    )
     if settings.keys and "sign" not in settings.roles:
         yield "keys are configured, but roles do not name sign: nothing is signed"
     domainkeys = any("domainkeys" in entry.schemes for entry in settings.keys)

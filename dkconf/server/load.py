@@ -17,7 +17,7 @@ from typing import Final
 
 from dkconf.filter import args
 from dkconf.filter.config import ONLY_AT_START, Settings, SettingsError
-from dkconf.filter.engine import Engine
+from dkconf.filter.engine import Engine, few
 from dkconf.mail.lookup import RecordsError, TxtAnswer, parse_records
 from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
 
@@ -105,20 +105,21 @@ class Loader:
         assert invocation.settings is not None
         files: dict[str, bytes] = {}
         engine = Engine.load(invocation.settings, self._recorder(files))
+        keys = sorted(files)
         if invocation.settings.records_file:
             path = invocation.settings.records_file
             try:
                 files[path] = self.read(path)
             except OSError as error:
                 raise SettingsError([f"{path}: {error.strerror or error}"]) from None
-        engine.notes += tuple(self._open_keys({entry.path for entry in invocation.settings.keys} & files.keys()))
+        engine.notes += tuple(few(self._open_keys(keys)))
         bundle = Bundle(invocation.settings, files, self._nameservers(invocation.settings))
         bundle.records()
         return Loaded(bundle, engine, invocation)
 
-    def _open_keys(self, paths: set[str]) -> Iterator[str]:
+    def _open_keys(self, paths: list[str]) -> Iterator[str]:
         """Warnings about private keys that are open to more people than they should be."""
-        for path in sorted(paths):
+        for path in paths:
             with contextlib.suppress(OSError):
                 mode = stat.S_IMODE(os.stat(os.path.join(self._start, path)).st_mode)
                 # The group may read: keys are often root's and the filter's group's.

@@ -76,6 +76,17 @@ def test_notes_say_what_an_administrator_should_know() -> None:
     )
 
 
+def test_notes_of_one_kind_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host of ten thousand domains does not fill its log at each reload."""
+    paths = [f"/k/{number}" for number in range(30)]
+    for path in paths:
+        monkeypatch.setitem(FILES, path, RSA_PEM)
+    notes = load(*(KeyEntry("example.com", "jan", path) for path in paths)).notes
+
+    assert notes[:2] == tuple(f"/k/{n}: an RSA key of 1024 bits; 2048 are recommended" for n in (0, 1))
+    assert notes[10:] == ("and 20 more like that",)
+
+
 def test_the_first_line_of_a_key_list_holds() -> None:
     """Patterns are tried in their order, and only the first that matches signs."""
     keys = load(

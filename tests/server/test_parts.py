@@ -273,6 +273,19 @@ def test_a_worker_proves_no_key_again(monkeypatch, tmp_path):
     assert proved == [False, True]
 
 
+def test_an_open_key_of_a_key_list_is_told_by_its_own_name(tmp_path):
+    """The list leaves off the suffix; what is open is the file."""
+    key, listed = tmp_path / "s.private", tmp_path / "list"
+    key.write_bytes(generate("rsa", 2048))
+    key.chmod(0o644)
+    listed.write_text(f"*@example.org:example.org:{tmp_path}/s\n")
+    loader = Loader(["-p", "inet:1", "-k", "-s", str(listed), "-c", "nofws"], "dkconf-filter")
+
+    assert loader.load(loader.parse()).engine.notes == (
+        f"{key}: mode 0644 opens this private key to others; 0600 or 0640 is right",
+    )
+
+
 # --- channel and service manager
 
 
