@@ -360,6 +360,12 @@ class _Options:
             if domains and signing:
                 raise self.fail("-d needs a private key; name it with -s")
             return ()
+        if not domains:
+            # dk-filter reads the key all the same, and does not start without it.
+            try:
+                self.read(given["s"])
+            except OSError as error:
+                raise self.fail(f"{given['s']}: {error.strerror or error}") from None
         if not domains and signing:
             self.notes.append("-s without -d: there is no domain to sign for")
         selector = given.get("S", "main")

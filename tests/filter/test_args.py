@@ -137,6 +137,17 @@ def test_metrics_are_for_this_host(spec: str) -> None:
     assert run("-p local:/s --metrics inet6:9891@[::1]").settings
 
 
+def test_a_key_without_a_domain_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts and only verifies, as dk-filter does."""
+    monkeypatch.setitem(FILES, "/k/one", b"")
+    invocation = run("-p inet:1 -s /k/one")
+
+    assert invocation.settings is not None
+    assert invocation.settings.keys == ()
+    assert invocation.notes == ("-s without -d: there is no domain to sign for",)
+    assert run("-p inet:1 -b v -s /k/one").notes == ()
+
+
 def test_options_cluster_and_join() -> None:
     """`-lH -dexample.org` is what getopt makes of it; the selector's default is main."""
     settings = run("-lHfpinet:1 -dexample.org -skey").settings
@@ -229,6 +240,8 @@ def test_an_empty_argument_is_usage() -> None:
         ("-p inet:1 -d /none -s k", "dk-filter: /none: No such file or directory"),
         ("-p inet:1 -d a..b -s k", 'dk-filter: -d: "a..b": write a domain, or a pattern with "*"'),
         ("-p inet:1 -d a.b -s k -S a/b", 'dk-filter: -S: "a/b": write DNS labels: letters, digits and "-"'),
+        ("-p inet:1 -s /none", "dk-filter: /none: No such file or directory"),
+        ("-p inet:1 -b v -s /none", "dk-filter: /none: No such file or directory"),
         ("-p inet:1 -o From", "dk-filter: -o: From must be signed; leave it out of this list"),
         ("-p inet:1 -k", "dk-filter: -k needs the key list; name it with -s"),
         ("-p inet:1 --workers many", 'dk-filter: "many"; write a whole number from 0 to 1024'),
