@@ -14,6 +14,7 @@ QUIT_NC closes the SMTP connection wherever it comes, as rspamd and go-milter ha
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from dkconf.milter import messages as m
@@ -58,17 +59,37 @@ _NEVER: Final[frozenset[type[m.Command]]] = frozenset((m.Negotiate, m.Macros, m.
 """These get no reply, but for the offer, whose answer is not the dialogue's."""
 
 _SKIP: Final = ord("s")
+_NR_FLAGS: Final = sum(m.NO_REPLY.values())
+_Steps = tuple[dict[type[m.Command], int], ...]
+_NO_STEPS: Final[_Steps] = ({},) * (_EOM + 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _agreement(protocol: int) -> tuple[frozenset[type[m.Command]], _Steps]:
+    """Return `Dialogue.silent` and `Dialogue.steps` for these flags."""
+    silent = _NEVER | {kind for kind, letter in _LETTER.items() if protocol & m.NO_REPLY[letter]}
+    steps: list[dict[type[m.Command], int]] = [{m.Macros: phase} if phase > _START else {} for phase in range(_EOM + 1)]
+    if m.Mail in silent:
+        steps[_CONNECTED][m.Mail] = _MAIL
+    for phase in range(_MAIL, _EOM + 1):
+        for kind, rank in _RANK.items():
+            if kind in silent and (rank > phase or (rank == phase and rank not in _ONCE)):
+                steps[phase][kind] = rank
+    return silent, tuple(steps)
 
 
 class Dialogue:
     """Where one connection stands; see the module."""
 
-    __slots__ = ("_connection_reply", "_held", "_phase", "_protocol", "silent")
+    __slots__ = ("_agreed", "_connection_reply", "_held", "_protocol", "phase", "silent", "steps")
 
     def __init__(self) -> None:
         self.silent: frozenset[type[m.Command]] = _NEVER
         """Commands that never get a reply: those that have none, and those for which the MTA wants none."""
-        self._phase = _START
+        self.steps = self._agreed = _NO_STEPS
+        """The short way for most commands of a message: `steps[phase]` has the next phase for each that is for the
+        session and gets no reply. Whoever sets `phase` to it need not call `receive`, nor `answer` without a reply."""
+        self.phase = _START
         self._protocol = 0
         self._held: bytes | None = None
         self._connection_reply: bytes | None = None
@@ -76,13 +97,14 @@ class Dialogue:
     @property
     def in_message(self) -> bool:
         """Whether a message is open, from MAIL until its final reply."""
-        return self._phase >= _MAIL
+        return self.phase >= _MAIL
 
     def negotiated(self, protocol: int) -> None:
         """Take the protocol flags that were agreed on."""
         self._protocol = protocol
-        self._phase = _NEGOTIATED
-        self.silent = _NEVER | {kind for kind, letter in _LETTER.items() if protocol & m.NO_REPLY[letter]}
+        self.phase = _NEGOTIATED
+        self.silent, self._agreed = _agreement(protocol & _NR_FLAGS)
+        self.steps = self._agreed
 
     def receive(self, command: m.Command) -> int:
         """Return what is to be done with `command`, as flags; the phase moves on."""
@@ -90,33 +112,33 @@ class Dialogue:
         rank = _RANK.get(kind)
         if rank is None:
             if kind is m.Macros:
-                return HANDLE if self._phase > _START else IGNORE
+                return HANDLE if self.phase > _START else IGNORE
             return self._between(kind)
-        phase = self._phase
+        phase = self.phase
         if phase < _MAIL:
             return ANSWER if self._connection_reply is not None else IGNORE
         if rank < phase or (rank == phase and rank in _ONCE):
             self._end_message()
             return ABORT_FIRST
-        self._phase = rank
+        self.phase = rank
         return HANDLE if self._held is None else ANSWER
 
     def _between(self, kind: type[m.Command]) -> int:
-        phase = self._phase
+        phase = self.phase
         off = ABORT_FIRST if phase >= _MAIL else IGNORE
         if kind is m.Negotiate:
             if phase == _START:
                 return HANDLE
         elif kind is m.Connect:
             if phase == _NEGOTIATED:
-                self._phase = _CONNECTED
+                self.phase = _CONNECTED
                 return HANDLE
         elif kind is m.Mail:
             if phase >= _CONNECTED:
                 self._end_message()
                 if self._connection_reply is not None:
                     return off | ANSWER
-                self._phase = _MAIL
+                self.phase = _MAIL
                 return off | HANDLE
         elif kind is m.Helo:
             if phase >= _CONNECTED:
@@ -130,9 +152,9 @@ class Dialogue:
                 return off | HANDLE
         elif kind is m.QuitNewConnection:
             self._end_message()
-            self._connection_reply = None
+            self._connection_reply, self.steps = None, self._agreed
             if phase > _START:
-                self._phase = _NEGOTIATED
+                self.phase = _NEGOTIATED
             return off | HANDLE
         elif kind is m.Quit:
             self._end_message()
@@ -142,9 +164,10 @@ class Dialogue:
         return off
 
     def _end_message(self) -> None:
-        self._held = None
-        if self._phase > _CONNECTED:
-            self._phase = _CONNECTED
+        if self._held is not None:
+            self._held, self.steps = None, self._agreed
+        if self.phase > _CONNECTED:
+            self.phase = _CONNECTED
 
     def wants_reply(self, command: m.Command) -> bool:
         """Whether the MTA waits for a reply to `command`."""
@@ -162,7 +185,7 @@ class Dialogue:
             return out
         due = self.wants_reply(command)
         if reply is None:
-            reply = self._held if self._phase >= _MAIL else self._connection_reply
+            reply = self._held if self.phase >= _MAIL else self._connection_reply
         if reply is None or reply is CONTINUE:
             return CONTINUE if due else b""
         letter = reply[4]
@@ -171,9 +194,9 @@ class Dialogue:
         elif letter in FINAL_LETTERS and kind is not m.Unknown and (kind is not m.Rcpt or letter == 0x61):
             # On RCPT a refusal is for that recipient only; an ACCEPT is for the message.
             if kind is m.Connect or kind is m.Helo:
-                self._connection_reply = reply
+                self._connection_reply, self.steps = reply, _NO_STEPS
             elif due:
                 self._end_message()
             else:
-                self._held = reply
+                self._held, self.steps = reply, _NO_STEPS
         return reply if due else b""

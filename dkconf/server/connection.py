@@ -149,7 +149,18 @@ class Connection:
     def _run(self, commands: list[m.Command], out: list[bytes]) -> None:
         talk = self._dialogue
         for position, command in enumerate(commands):
-            if type(command) is m.Headers and m.Headers not in talk.silent:
+            kind = type(command)
+            phase = talk.steps[talk.phase].get(kind)
+            if phase is not None:
+                talk.phase = phase
+                try:
+                    reply = _HANDLERS[kind](self, command)
+                except Exception as error:
+                    assert self._session is not None
+                    reply = self._session.fault(error)
+                if reply is not None:
+                    talk.answer(command, reply)
+            elif type(command) is m.Headers and kind not in talk.silent:
                 for name, value in command.fields:
                     self._step(m.Header(name, value), out)
             elif self._step(command, out):
@@ -417,9 +428,8 @@ class Connection:
         self._work(backlog or [])
 
     def _forget(self) -> None:
-        if self._unanswered:
-            for name in self._unanswered:
-                self._worker.resolver.forget(name, self._answered)
+        for name in self._unanswered or ():
+            self._worker.resolver.forget(name, self._answered)
         self._unanswered = None
 
     def _stop_timers(self) -> None:
@@ -439,7 +449,8 @@ class Connection:
 
     def _message_over(self, *, aborted: bool = False) -> None:
         self._open = self._late = False
-        self._forget()
+        if self._unanswered:
+            self._forget()
         self._answers = None
         self._worker.message_ends(None if aborted else self._started)
 

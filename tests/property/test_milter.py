@@ -89,6 +89,64 @@ def test_every_command_gets_the_replies_it_is_owed(packets, protocol):
                 assert not reply
 
 
+REPLIES = st.sampled_from([None, codec.CONTINUE, codec.ACCEPT, codec.REJECT, codec.SKIP])
+KINDS = st.sampled_from(
+    [
+        m.Macros(0x4D, {}), m.Connect(b"mx", b"U", 0, b""), m.Helo(b"x"), m.Mail((b"<a@b>",)), m.Rcpt((b"<a@b>",)),
+        m.Data(), m.Header(b"A", b"b"), m.Headers([(b"A", b"b")]), m.EndOfHeaders(), m.Body(memoryview(b"x"), True),
+        m.Body(memoryview(b"x"), False), m.EndOfMessage(b""), m.Unknown(b"x"), m.Abort(), m.QuitNewConnection(),
+    ]
+)  # fmt: skip
+# A message as it usually is, or anything.
+DIALOGUES = st.lists(st.tuples(KINDS, REPLIES), max_size=20) | st.lists(REPLIES, min_size=7, max_size=7).map(
+    lambda replies: list(
+        zip(
+            (m.Connect(b"mx", b"U", 0, b""), m.Macros(0x4D, {}), m.Mail((b"<a@b>",)), m.Headers([(b"A", b"b")]),
+             m.EndOfHeaders(), m.Body(memoryview(b"x"), True), m.EndOfMessage(b"")),
+            replies,
+            strict=True,
+        )
+    )
+)  # fmt: skip
+
+
+@ANY_TIME
+@given(DIALOGUES, st.integers(0, 0x1FFFFF) | st.just(0x1FFFFF))
+def test_the_short_way_through_a_dialogue_is_the_long_one(commands, protocol):
+    """What is a step is for the session, gets no reply, and leads where `receive` leads."""
+    short, long = dialogue.Dialogue(), dialogue.Dialogue()
+    for talk in (short, long):
+        talk.receive(m.Negotiate(6, 0, 0))
+        talk.negotiated(protocol)
+    for command, reply in commands:
+        flags = long.receive(command)
+        phase = short.steps[short.phase].get(type(command))
+        if phase is not None:
+            assert dialogue.HANDLE == flags
+            assert not long.wants_reply(command)
+            short.phase = phase
+            if reply is not None:
+                assert b"" == short.answer(command, reply)
+            assert b"" == long.answer(command, reply)
+        else:
+            assert flags == short.receive(command)
+            if flags & (dialogue.HANDLE | dialogue.ANSWER):
+                reply = reply if flags & dialogue.HANDLE else None
+                assert long.answer(command, reply) == short.answer(command, reply)
+        assert (long.phase, long.in_message) == (short.phase, short.in_message)
+
+
+def test_the_commands_of_a_usual_message_are_steps():
+    """With all that the filter asks for, only the first command and the last one take the long way."""
+    talk = dialogue.Dialogue()
+    talk.receive(m.Negotiate(6, 0, 0))
+    talk.negotiated(sum(m.NO_REPLY.values()))
+    talk.receive(m.Connect(b"mx", b"U", 0, b""))
+    for kind in (m.Macros, m.Mail, m.Macros, m.Rcpt, m.Data, m.Headers, m.EndOfHeaders, m.Body, m.Body):
+        talk.phase = talk.steps[talk.phase][kind]
+    assert m.EndOfMessage not in talk.steps[talk.phase]
+
+
 @ANY_TIME
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_a_header_edit_is_one_field_or_none(name, value):
