@@ -304,7 +304,7 @@ class Session:
         decision = engine.actions.decide(findings)
         if message is not None:
             decision = message.safe(decision)
-        observe = engine.settings.observe
+        observe = self._observes(engine)
         act = _WOULD_HAVE.get(decision.action, decision.action) if observe else decision.action
         reason = f"internal error: {kind}: {printable(str(error))}"
         lines = "".join(traceback.format_exception(error)).splitlines()
@@ -348,6 +348,13 @@ class Session:
 
     # --- what it comes to
 
+    def _observes(self, engine: Engine) -> bool:
+        """Whether nothing is to be changed or refused: also where a reload ended that after this connection began.
+
+        The MTA was told that no field will be added or changed, and need not take it now; what is forged would stay.
+        """
+        return engine.settings.observe or not self._actions & m.SMFIF_ADDHDRS
+
     @property
     def _removes(self) -> bool:
         return bool(self._actions & m.SMFIF_CHGHDRS)
@@ -355,7 +362,7 @@ class Session:
     def _answer(self, message: Message, result: Result) -> bytes:
         """The edits and the final reply; the one log line of the message."""
         decision = result.decision
-        observe = message.engine.settings.observe
+        observe = self._observes(message.engine)
         self._report(message, result, observe)
         if observe:
             return codec.CONTINUE

@@ -52,3 +52,16 @@ def test_observe_only_would_have_refused_for_a_fault_of_ours(
     assert client.logged[0]["observe"] is True
     assert client.logged[0]["action"] == action
     assert client.logged[0]["reason"] == "internal error: ZeroDivisionError: division by zero"
+
+
+def test_a_connection_that_began_under_observe_ends_under_it(mta: MakeMta) -> None:
+    """A reload took `observe` away: this MTA was told that nothing would be changed; the next one hears otherwise."""
+    client = mta(observe=True, dkim_conditions=REJECT_ALL)
+    client.session.engine = mta(dkim_conditions=REJECT_ALL).engine
+    forged = (b"Authentication-Results", b" mx.example.net; dkim=pass")
+
+    assert letters(client.send([forged, *signed()])) == "c"
+    assert letters(client.send([forged, *signed()], BODY + b"more")) == "c"
+    assert "would have rejected: DKIM bad" in client.line
+    client.session.negotiate(*client.offer)
+    assert letters(client.send([forged, *signed()])) == "mic"
