@@ -40,6 +40,9 @@ BUFFER_OCTETS: Final = 256 * 1024
 _SIGNED: Final = 'messages_total{role="sign"'
 _YIELD_SECONDS: Final = 0.001
 _MOST_YIELDS: Final = 5
+_MOST_AT_ONCE: Final = 32
+"""Connections that are taken before those that are open have their turn: whoever connects without end must not keep
+them waiting, nor our signs of life."""
 _PAUSE_SECONDS: Final = 0.1
 _COMPLAIN_SECONDS: Final = 10.0
 """Between two log lines that say that no connection can be taken."""
@@ -220,7 +223,7 @@ class Worker:
 
     def _accept(self) -> None:
         slot, least_load = self._slot, self._shared.least_load
-        while True:
+        for _ in range(_MOST_AT_ONCE):
             least = least_load(slot.index)
             # At many connections a difference of an eighth is no harm, and asking less often a gain.
             if least is not None and len(self._connections) > least + least // 8 and self._yields < _MOST_YIELDS:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dkconf.server import worker
+from dkconf.server.shared import Shared
 from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors
 
 
@@ -283,3 +285,26 @@ def test_mail_goes_on_through_many_reloads(own):
         # The old resolvers hold none either, though they live on for a while.
         assert before == descriptors()
     assert pids[1:] == own.children()
+
+
+def test_a_flood_of_connections_lets_the_others_have_their_turn():
+    """However fast somebody connects: after some dozens those who are connected are served, and new ones again."""
+    taken: list[socket.socket] = []
+
+    class Flood:
+        def accept(self):
+            if len(taken) == 10_000:
+                raise BlockingIOError
+            return socket.socket(), None
+
+    one = worker.Worker.__new__(worker.Worker)
+    one._shared = Shared(1)
+    one._slot, one._listener = one._shared.slots[0], Flood()
+    one._connections, one._yields = set(), 0
+    one._begin = lambda sock: taken.append(sock) or sock.close()
+    one._accept()
+    first = len(taken)
+    one._accept()
+
+    assert 0 < first < 1000
+    assert len(taken) == 2 * first
