@@ -20,6 +20,8 @@ class Identity:
     name: str
     uid: int
     gid: int
+    group_named: bool = False
+    """The group was asked for; else it is the user's own."""
 
 
 def find(user: str) -> Identity:
@@ -39,7 +41,7 @@ def find(user: str) -> Identity:
             gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
         except KeyError:
             raise StartFailure(f"no such group `{group}'", EX_NOUSER) from None
-    return Identity(entry.pw_name, entry.pw_uid, gid)
+    return Identity(entry.pw_name, entry.pw_uid, gid, bool(group))
 
 
 def drop(identity: Identity) -> None:
@@ -48,8 +50,11 @@ def drop(identity: Identity) -> None:
     Raises:
         StartFailure: The kernel says no (77).
     """
-    if os.getuid() == os.geteuid() == identity.uid and os.getgid() == os.getegid() == identity.gid:
-        return
+    if os.getuid() == os.geteuid() == identity.uid:
+        # A user who is not root cannot change the group, and a service manager may have given another one.
+        given = identity.uid != 0 and not identity.group_named
+        if given or os.getgid() == os.getegid() == identity.gid:
+            return
     step = "initgroups()"
     try:
         os.initgroups(identity.name, identity.gid)

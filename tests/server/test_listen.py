@@ -118,7 +118,7 @@ def test_an_unknown_group_or_user():
 def test_who_to_become():
     """USER, UID, USER:GROUP and numbers."""
     assert privileges.Identity("root", 0, 0) == privileges.find("root") == privileges.find("0")
-    assert 12 == privileges.find("root:12").gid
+    assert privileges.Identity("root", 0, 12, group_named=True) == privileges.find("root:12")
 
 
 def test_already_that_user_means_nothing_to_do(monkeypatch):
@@ -126,6 +126,32 @@ def test_already_that_user_means_nothing_to_do(monkeypatch):
     monkeypatch.setattr(os, "initgroups", lambda *a: (_ for _ in ()).throw(PermissionError()))
 
     privileges.drop(privileges.Identity("me", os.getuid(), os.getgid()))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_already_that_user_in_another_group(monkeypatch, named):
+    """Given by a service manager it stays, for only root could change it; a group that was named must be had (77)."""
+    for name in ("getuid", "geteuid"):
+        monkeypatch.setattr(os, name, lambda: 1000)
+    monkeypatch.setattr(os, "initgroups", lambda *a: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    identity = privileges.Identity("me", 1000, os.getgid() + 1, named)
+
+    if named:
+        with pytest.raises(StartFailure, match=r"initgroups\(\): not permitted") as caught:
+            privileges.drop(identity)
+        assert 77 == caught.value.exit_status
+    else:
+        privileges.drop(identity)
+
+
+def test_a_user_that_cannot_be_had(monkeypatch):
+    """Exit status 77, and the message names the step."""
+    monkeypatch.setattr(os, "initgroups", lambda *a: None)
+    monkeypatch.setattr(os, "setresgid", lambda *a: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+
+    with pytest.raises(StartFailure, match=r"setgid\(\): not permitted") as caught:
+        privileges.drop(privileges.Identity("other", os.getuid() + 1, os.getgid() + 1))
+    assert 77 == caught.value.exit_status
 
 
 def test_inherited_sockets():
