@@ -23,6 +23,7 @@ from dkconf.server.fault import EX_NOUSER, EX_UNAVAILABLE, StartFailure
 BACKLOG = 4096
 
 _FIRST_INHERITED = 3
+_MOST_INHERITED = 1024
 _TURN_SECONDS = 3.0
 
 
@@ -64,7 +65,9 @@ def inherited(environ: Mapping[str, str], pid: int) -> list[int]:
     if environ.get("LISTEN_PID") != str(pid):
         return []
     count = environ.get("LISTEN_FDS", "")
-    return list(range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))) if count.isdecimal() else []
+    if not count.isdecimal():
+        return []
+    return list(range(_FIRST_INHERITED, _FIRST_INHERITED + min(int(count), _MOST_INHERITED)))
 
 
 def open_listener(spec: str, mode: int = 0o660, group: str = "") -> Listener:

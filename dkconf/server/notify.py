@@ -6,6 +6,9 @@ import contextlib
 import socket
 import time
 from collections.abc import Mapping
+from typing import Final
+
+_PATIENCE_SECONDS: Final = 0.2
 
 
 class Notifier:
@@ -23,6 +26,8 @@ class Notifier:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            # A manager that does not read must not stop us; one that is busy has a moment.
+            sock.settimeout(_PATIENCE_SECONDS)
             sock.sendto("\n".join(lines).encode(), self._address)
 
     def reloading(self) -> None:

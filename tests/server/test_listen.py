@@ -159,6 +159,8 @@ def test_inherited_sockets():
     assert [3, 4] == listen.inherited({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, 7)
     assert [] == listen.inherited({"LISTEN_PID": "8", "LISTEN_FDS": "2"}, 7)
     assert [] == listen.inherited({}, 7)
+    assert [] == listen.inherited({"LISTEN_PID": "7", "LISTEN_FDS": "-1"}, 7)
+    assert 3 == listen.inherited({"LISTEN_PID": "7", "LISTEN_FDS": "9" * 12}, 7)[0]
 
 
 def test_a_descriptor_that_is_no_socket():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import select
 import selectors
 import socket
+import threading
 
 import pytest
 
@@ -320,6 +323,27 @@ def test_whoever_does_not_read_holds_nobody_up():
     assert not ours.post()
     ours.close()
     theirs.close()
+
+
+def test_a_service_manager_that_does_not_read_stops_nobody(tmp_path):
+    """Its socket is full: what we say is lost, and heard again once it reads."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.sendto(b"x", path)
+        notifier = Notifier({"NOTIFY_SOCKET": path})
+        sender = threading.Thread(target=lambda: notifier.send("LOST=1"), daemon=True)
+        sender.start()
+        sender.join(10)
+        assert not sender.is_alive()
+        while server.recv(1000) == b"x" and select.select([server], [], [], 0)[0]:
+            pass
+        notifier.send("READY=1")
+        assert b"READY=1" == server.recv(1000)
 
 
 def test_the_service_manager_hears_of_us(tmp_path):
