@@ -406,6 +406,8 @@ class _Everyone(dict[str, tuple[Scalar, Node]]):
 def read_inventory(source: Source, root: Node) -> model.Inventory | None:
     """Return the inventory of a tree; what is wrong goes to `source.findings`."""
     reading = Reading(source)
+    if isinstance(root, Unusable):
+        return None  # an alias: it was told where it was read
     if not isinstance(root, Map):
         source.add(
             "INV002",
