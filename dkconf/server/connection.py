@@ -16,6 +16,7 @@ from dkconf.errors import RemoteProtocolError
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.milter import codec, dialogue
 from dkconf.milter import messages as m
+from dkconf.server.questions import Questions
 
 if TYPE_CHECKING:
     from dkconf.filter.session import Session
@@ -36,16 +37,15 @@ MESSAGE_SECONDS: Final = 6 * 3600.0
 client an hour a block (Timeout.datablock)."""
 
 _WAIT: Final = b"wait"
-_TIMEOUT: Final = TxtAnswer("failed", (), "timeout", 0)
 
 
 class Connection:
     """See the module. Made when the connection is accepted; `close` ends it, once."""
 
     __slots__ = (
-        "_answers", "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_late", "_offer",
-        "_open", "_pending", "_progress", "_quits", "_session", "_spent", "_started", "_unanswered", "_unsent",
-        "_worker", "closed", "sock", "touched",
+        "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open", "_pending",
+        "_progress", "_questions", "_quits", "_session", "_spent", "_started", "_unsent", "_worker", "closed", "sock",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
@@ -54,8 +54,7 @@ class Connection:
         self._dialogue = dialogue.Dialogue()
         self._session: Session | None = None
         self._offer: m.Negotiate | None = None
-        self._answers: dict[bytes, TxtAnswer] | None = None
-        self._unanswered: set[bytes] | None = None
+        self._questions = Questions()
         self._pending: m.EndOfMessage | None = None
         self._progress: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -64,7 +63,6 @@ class Connection:
         self._unsent: bytearray | None = None
         self._open = False
         self._decided = False
-        self._late = False
         self._spent = 0.0
         self._quits = False
         self.closed = False
@@ -303,7 +301,7 @@ class Connection:
         self._decided = True
         reply = session.end_of_headers()
         for name in session.queries:
-            self._ask(name)
+            self._questions.ask(name, self._worker.resolver, self._answered)
         return reply
 
     def _body(self, command: m.Body) -> bytes | None:
@@ -339,31 +337,8 @@ class Connection:
 
     # --- waiting for the DNS
 
-    def _ask(self, name: bytes) -> None:
-        answers = self._answers
-        if answers is None:
-            answers = self._answers = {}
-        if name in answers or (self._unanswered is not None and name in self._unanswered):
-            return
-        answer = self._worker.resolver.lookup(name, self._answered)
-        if answer is None and self._late:
-            # The deadline is for all lookups of a message: what is not known by now is not waited for.
-            self._worker.resolver.forget(name, self._answered)
-            answer = _TIMEOUT
-        if answer is not None:
-            answers[name] = answer
-        elif self._unanswered is None:
-            self._unanswered = {name}
-        else:
-            self._unanswered.add(name)
-
     def _answered(self, name: bytes, answer: TxtAnswer) -> None:
-        if self._unanswered is None or name not in self._unanswered:
-            return
-        self._unanswered.discard(name)
-        assert self._answers is not None
-        self._answers[name] = answer
-        if self._pending is not None and not self._unanswered:
+        if self._questions.hear(name, answer) and self._pending is not None:
             self._resume()
 
     def _finish(self, chunk: memoryview | None) -> bytes:
@@ -374,13 +349,14 @@ class Connection:
             session.body(chunk)
         worker = self._worker
         begin = worker.now()
-        while not self._unanswered:
-            reply = session.end_of_message(None, self._answers or {})
+        questions = self._questions
+        while not questions.missing:
+            reply = session.end_of_message(None, questions.answers)
             if isinstance(reply, bytes):
                 worker.judged(self._spent + worker.now() - begin)
                 return reply
             for name in reply:
-                self._ask(name)
+                questions.ask(name, worker.resolver, self._answered)
         self._spent += worker.now() - begin
         loop = worker.loop
         if self._progress is None:
@@ -394,12 +370,7 @@ class Connection:
         self._send(codec.PROGRESS)
 
     def _give_up(self) -> None:
-        """The deadline: what has no answer by now has none."""
-        assert self._answers is not None
-        for name in self._unanswered or ():
-            self._answers[name] = _TIMEOUT
-        self._late = True
-        self._forget()
+        self._questions.give_up(self._worker.resolver, self._answered)
         self._resume()
 
     def _resume(self) -> None:
@@ -427,11 +398,6 @@ class Connection:
             self._worker.ready.when_readable(self.sock.fileno(), self.readable)
         self._work(backlog or [])
 
-    def _forget(self) -> None:
-        for name in self._unanswered or ():
-            self._worker.resolver.forget(name, self._answered)
-        self._unanswered = None
-
     def _stop_timers(self) -> None:
         for timer in (self._progress, self._deadline):
             if timer is not None:
@@ -448,10 +414,8 @@ class Connection:
             self._message_over(aborted=True)
 
     def _message_over(self, *, aborted: bool = False) -> None:
-        self._open = self._late = False
-        if self._unanswered:
-            self._forget()
-        self._answers = None
+        self._open = False
+        self._questions.clear(self._worker.resolver, self._answered)
         self._worker.message_ends(None if aborted else self._started)
 
     def close(self) -> None:
