@@ -12,26 +12,21 @@ header too large, a fault of ours) is therefore kept, and answered at the end.
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from dkconf import __version__
 from dkconf.errors import RemoteProtocolError
+from dkconf.filter import report
 from dkconf.filter.config import SCHEMES
 from dkconf.filter.engine import Engine
 from dkconf.filter.message import Message, Result
 from dkconf.filter.policy import PROGRAM, Decision, Finding
-from dkconf.filter.results import authentication_results, domainkey_status, log_words, printable
+from dkconf.filter.results import authentication_results, domainkey_status, printable
 from dkconf.mail.header import milter_value
 from dkconf.mail.lookup import TxtAnswer
-from dkconf.mail.verdict import Verdict
 from dkconf.milter import codec
 from dkconf.milter import messages as m
-
-ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
-"""Priorities of syslog(3)."""
 
 LogCall = Callable[[int, str, Mapping[str, Any] | None], None]
 """(priority, line, fields): `fields` say the same as the line, for structured logs."""
@@ -46,16 +41,9 @@ _WANTED: Final = _NO_REPLY | m.SMFIP_HDR_LEADSPC | m.SMFIP_NOHELO | m.SMFIP_NORC
 # Where a macro is looked for: the latest stage first (libmilter's order).
 _MESSAGE_STAGES: Final = (m.END_OF_MESSAGE, m.END_OF_HEADERS, m.DATA, m.RCPT, m.MAIL)
 _STAGES: Final = (*_MESSAGE_STAGES, m.HELO, m.CONNECT)
-_WOULD_HAVE: Final = {
-    "reject": "would have rejected",
-    "tempfail": "would have tempfailed",
-    "discard": "would have discarded",
-    "quarantine": "would have quarantined",
-}
 _LONGEST_ID: Final = 64
 """Of a queue ID; sendmail's have 14 octets, Postfix' at most 20."""
 _NOTHING: Final[dict[bytes, bytes]] = {}
-_NO_FINDING: Final = Finding("")
 
 
 class Session:
@@ -137,7 +125,7 @@ class Session:
             settings.canonicalization.dkim.partition("/")[0],
         ):
             self._log(
-                WARNING,
+                report.WARNING,
                 "the MTA does not show blanks after a header field's colon (no SMFIP_HDR_LEADSPC):"
                 " one is assumed, and simple header canonicalization is unsafe",
                 None,
@@ -305,14 +293,9 @@ class Session:
         if message is not None:
             decision = message.safe(decision)
         observe = self._observes(engine)
-        act = _WOULD_HAVE.get(decision.action, decision.action) if observe else decision.action
-        reason = f"internal error: {kind}: {printable(str(error))}"
-        lines = "".join(traceback.format_exception(error)).splitlines()
-        fields = {"queue_id": queue_id, "action": decision.action, "condition": "int", "reason": reason}
-        self._log(ERR, f"{queue_id}: {act}: int ({reason})", {**fields, "observe": observe, "traceback": lines})
-        for line in lines:
-            self._log(ERR, f"{queue_id}: | {line}", None)
-        self._counted(message, "none", "int", decision.action)
+        for line in report.fault_lines(error, decision, queue_id, observe):
+            self._log(*line)
+        self._count(report.message_counter(message, None, "int", decision.action))
         removals = self._removal_edits(message) if message is not None and decision.delivers else []
         self.abort()
         if observe:
@@ -410,72 +393,13 @@ class Session:
         return codec.insert_header(index, name, milter_value(value, leading_space=self._leading_space))
 
     def _report(self, message: Message, result: Result, observe: bool) -> None:
-        queue_id = self._queue_id()
+        stranger = ""
+        if message.attempted and not message.engine.external_ignore.matches(self._hostname, self._address):
+            stranger = self._hostname.decode("ascii", "backslashreplace")
+        self._log(*report.message_line(message, result, self._queue_id(), observe, stranger))
         decision, outcome = result.decision, result.outcome
-        words: list[str] = []
-        priority = INFO
-        if decision.action != "accept" and decision.finding is not None:
-            act = _WOULD_HAVE[decision.action] if observe else decision.action
-            words.append(f"{act}: {printable(decision.finding.why())}")
-            priority = NOTICE
-        if message.attempted:
-            host = printable(self._hostname.decode("ascii", "backslashreplace"))
-            if not message.engine.external_ignore.matches(self._hostname, self._address):
-                words.append(f"external host {host} attempted to send as {printable(message.attempted)}")
-                priority = NOTICE
-        if message.signing is not None:
-            signed = ", ".join(message.signing.names) or "by nothing"
-            words.append(f"{'would have signed' if observe else 'signed'} {signed}")
-            warning = "; ".join([*message.signing.problems, message.warning()]).rstrip("; ")
-            if warning:
-                words.append(warning)
-                priority = WARNING
-        if outcome is not None:
-            if message.note and message.note != outcome.sender_fault and message.signing is None:
-                words.append(f"not signed ({printable(message.note)})")
-            words.append(log_words(outcome))
-        if not words:
-            words.append(f"left alone ({printable(message.note or message.excess or 'nothing to do')})")
-        _, condition, reason, domain, selector = decision.finding or _NO_FINDING
-        self._log(
-            priority,
-            f"{queue_id}: {'; '.join(words)}",
-            {
-                "queue_id": queue_id,
-                "action": decision.action,
-                "condition": condition,
-                "domain": domain,
-                "selector": selector,
-                "reason": reason,
-                "observe": observe,
-            },
-        )
         verdicts = (*outcome.dkim, *outcome.domainkeys) if outcome is not None else ()
-        self._counted(message, _result(message, verdicts), condition, decision.action)
+        condition = decision.finding.condition if decision.finding is not None else ""
+        self._count(report.message_counter(message, verdicts, condition, decision.action))
         for verdict in verdicts:
-            self._count(_signature_event(verdict.scheme, verdict.result))
-
-    def _counted(self, message: Message | None, result: str, condition: str, action: str) -> None:
-        role = "none"
-        if message is not None and (message.signing or message.verification):
-            role = "sign" if message.signing else "verify"
-        self._count(_message_event(role, result, condition, action))
-
-
-# What is counted has few values: each name is made once.
-@cache
-def _message_event(role: str, result: str, condition: str, action: str) -> str:
-    return f'messages_total{{role="{role}",result="{result}",condition="{condition}",action="{action}"}}'
-
-
-@cache
-def _signature_event(scheme: str, result: str) -> str:
-    return f'signatures_total{{scheme="{scheme}",result="{result}"}}'
-
-
-def _result(message: Message, verdicts: Sequence[Verdict]) -> str:
-    """One word for a message: signed, pass where any signature holds, else the first result, else none."""
-    if message.signing is not None:
-        return "signed"
-    results = [verdict.result for verdict in verdicts]
-    return "pass" if "pass" in results else results[0] if results else "none"
+            self._count(report.signature_counter(verdict.scheme, verdict.result))
