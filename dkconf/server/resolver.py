@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -40,6 +41,9 @@ class Lookups(Protocol):
     def forget(self, name: bytes, done: Done) -> None:
         """Do not call `done` any more."""
 
+    def retire(self) -> None:
+        """Let go of all answers that are known: nothing new is asked. What is under way goes on."""
+
     def close(self) -> None:
         """Give up all that is under way."""
 
@@ -56,6 +60,10 @@ class RecordsResolver:
 
     def forget(self, name: bytes, done: Done) -> None:
         """Nothing is ever under way."""
+
+    def retire(self) -> None:
+        """Let go of the records."""
+        self._records = {}
 
     def close(self) -> None:
         """Nothing is open."""
@@ -137,6 +145,10 @@ class Resolver:
         flight = self._flights.get(canonical_name(name))
         if flight is not None:
             flight.waiters = [waiter for waiter in flight.waiters if waiter[1] != done]
+
+    def retire(self) -> None:
+        """Let go of all answers that are known: nothing new is asked. What is under way goes on."""
+        self._cache = AnswerCache(0, 0)
 
     def close(self) -> None:
         """Give up all that is under way; nobody is called."""
@@ -244,7 +256,10 @@ class Resolver:
             if outcome.kind in ("foreign", "truncated"):
                 outcome = dnswire.Outcome("failed", reason=f"{outcome.kind} answer by TCP")
         except (OSError, EOFError, TimeoutError) as error:
-            outcome = dnswire.Outcome("failed", reason=f"TCP: {error or type(error).__name__}")
+            # The kernel's words: asyncio's have the address, as Python writes it, in them.
+            number = error.errno if isinstance(error, OSError) else None
+            words = os.strerror(number) if number else str(error) or type(error).__name__
+            outcome = dnswire.Outcome("failed", reason=f"TCP: {words}")
         flight.task = None
         if self._flights.get(flight.name) is flight:
             self._heard(flight, None, outcome, server)

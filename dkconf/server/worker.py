@@ -199,7 +199,9 @@ class Worker:
         self._log.write_as(bundle.settings.log_format)
         self.engine, self._retired = engine, self.resolver
         self.resolver = resolver
-        # Lookups of the old resolver end within its timeout; then nobody waits for it.
+        # Lookups of the old resolver end within its timeout; then nobody waits for it. Until then a storm of reloads
+        # must not keep as many caches.
+        self._retired.retire()
         self.loop.call_later(self.dns_deadline_seconds * 2 + 60, self._retired.close)
 
     def new_session(self) -> Session:

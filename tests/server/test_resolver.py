@@ -403,6 +403,22 @@ def test_a_truncated_answer_is_asked_for_by_tcp():
     assert (long_value.encode(),) == _run(go()).strings
 
 
+def test_a_truncated_answer_and_nobody_on_tcp():
+    """A firewall that lets only UDP through: the log says so in the kernel's words."""
+
+    async def test():
+        def truncated(query):
+            response = dns.message.make_response(query)
+            response.flags |= dns.flags.TC
+            return [response.to_wire()]
+
+        async with _served(truncated) as (resolver, _):
+            answer = await _ask(resolver)
+            assert ("failed", "TCP: Connection refused from 127.0.0.1") == (answer.status, answer.reason)
+
+    _run(test())
+
+
 def test_edns_is_used_and_given_up_for_an_old_server():
     """The question carries EDNS with 1,232 octets; after FORMERR it is asked once more without."""
 
@@ -432,6 +448,22 @@ def test_an_illegal_name_does_not_exist(name):
     answer, asked = _run(go())
     assert "absent" == answer.status
     assert 0 == asked
+
+
+def test_a_retired_resolver_ends_its_lookups_and_keeps_nothing():
+    """After a reload it lives on for a while, for those who wait for it."""
+
+    async def test():
+        async with _served(lambda query: [_reply(query, _txt(query.question[0].name.to_text(True)))]) as (resolver, _):
+            await _ask(resolver)
+            future = asyncio.get_running_loop().create_future()
+            assert resolver.lookup(b"b.example.org", lambda _, answer: future.set_result(answer)) is None
+            resolver.retire()
+            assert (KEY.encode(),) == (await asyncio.wait_for(future, 10)).strings
+            for name in (NAME, b"b.example.org"):
+                assert resolver.lookup(name, lambda *answer: None) is None
+
+    _run(test())
 
 
 def test_a_forgotten_lookup_calls_nobody():
