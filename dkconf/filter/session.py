@@ -143,8 +143,12 @@ class Session:
         return {"envfrom": names, "eoh": " ".join([names, *extra[:48]]), "eom": names}
 
     def macros(self, stage: int, values: dict[bytes, bytes]) -> None:
-        """Take the macros that the MTA sends for a command (its letter); they replace those it sent before."""
-        self._macros[stage] = values
+        """Take the macros that the MTA sends for a command (its letter); they replace those it sent before.
+
+        As in libmilter those for other commands are not kept: there are 256 letters, each with up to 64 KiB.
+        """
+        if stage in _STAGES:
+            self._macros[stage] = values
 
     def _macro(self, name: bytes) -> bytes:
         """The value of a macro, given without braces; b"" if it is not set."""

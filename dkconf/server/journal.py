@@ -6,11 +6,11 @@ parts: octets that are not printable never reach the log as they are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -160,6 +160,6 @@ def _plain(value: object) -> object:
 
 
 def stderr_line(text: str) -> None:
-    """One line for whoever starts us."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """One line for whoever starts us; if it cannot be written, the exit status still tells."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")

@@ -201,7 +201,8 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics_text(self) -> str:
+        """What the metrics' socket says."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(10)
             sock.connect(str(self.metrics_path))
@@ -209,9 +210,14 @@ class Daemon:
             octets = b""
             while piece := sock.recv(65536):
                 octets += piece
-        lines = octets.partition(b"\r\n\r\n")[2].decode().splitlines()
+        return octets.partition(b"\r\n\r\n")[2].decode()
+
+    def metrics(self) -> dict[str, float]:
+        """Values by sample, named as they are written."""
         return {
-            line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")
+            line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+            for line in self.metrics_text().splitlines()
+            if not line.startswith("#")
         }
 
     def __enter__(self) -> Daemon:

@@ -15,6 +15,7 @@ import pytest
 
 from dkconf.server import worker
 from dkconf.server.shared import Shared
+from tests.server import exposition
 from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors
 
 
@@ -308,3 +309,29 @@ def test_a_flood_of_connections_lets_the_others_have_their_turn():
 
     assert 0 < first < 1000
     assert len(taken) == 2 * first
+
+
+def test_metrics_are_prometheus_text_and_never_fall(own):
+    """Under mail of all kinds, over the death of each worker and a reload; what a dead worker counted stays."""
+    own.start()
+    before: dict = {}
+    for sent, step in enumerate(("nothing", "kill", "kill", "reload"), 1):
+        with Mta(own.socket) as mta:
+            mta.begin(b"192.0.2.1")
+            mta.send(message([(b"DKIM-Signature", b"v=1")]) + message([(b"From", b" a@example.net")]))
+            mta.end_of_message(), mta.end_of_message()
+        _sign_one(own)
+        if step == "kill":
+            deaths = own.log.count("was killed")
+            os.kill(own.children()[0], signal.SIGKILL)
+            own.wait_for("was killed", deaths + 1)
+        elif step == "reload":
+            own.signal(signal.SIGHUP)
+            own.wait_for("new messages use them")
+        found = exposition.read(own.metrics_text())
+        fallen = [name for name, value in before.items() if "_total" in name[0] and found[name] < value]
+        assert not fallen
+        messages = sum(value for (name, _), value in found.items() if name == "dkconf_filter_messages_total")
+        assert messages == found["dkconf_filter_message_seconds_count", ()] == 3 * sent
+        before = found
+    assert found["dkconf_filter_worker_restarts_total", ()] == 2

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -251,6 +252,25 @@ def test_macros_without_end(daemon):
     """A thousand macro packets of 60 KB replace each other."""
     macros = codec.packet(b"D", b"M" + b"name\0value\0" * 5_000)
     assert b"c" == _verdict(daemon, macros * 200 + message())[-1][0]
+
+
+def test_macros_for_every_letter(daemon):
+    """Those of no stage are not kept: with 64 KB for each of 256 letters a connection would hold 16 MB."""
+    def resident() -> int:
+        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in daemon.children()) * 4096
+
+    octets = b"".join(codec.packet(b"D", bytes([letter]) + b"x\0" + b"y" * 65_000 + b"\0") for letter in range(256))
+    before, talks = resident(), []
+    for _ in range(10):
+        mta = Mta(daemon.socket)
+        mta.negotiate()
+        mta.send(octets + connect_command() + message())
+        assert b"c" == mta.end_of_message()[-1][0]
+        talks.append(mta)
+    grown = resident() - before
+    for mta in talks:
+        mta.sock.close()
+    assert grown < 40_000_000
 
 
 def test_commands_in_no_order(daemon):
