@@ -3,9 +3,9 @@
 Spread. All workers wait on the one listening socket. With nothing else, the kernel wakes whoever comes first, and
 connections opened one after another all end on one worker, which halves the throughput of long connections. So a
 worker that has more connections than the least loaded other one (they see each other's counts in shared memory)
-leaves new connections alone for a millisecond; if they are still there then, it asks again, and after a few times
-takes them, since the other one may be busy or dead. No process in between hands connections on: that costs a
-connection per message a tenth, and fairness.
+leaves new connections alone for a millisecond, or until one of its own ends; if they are still there then, it asks
+again, and after a few times takes them, since the other one may be busy or dead. No process in between hands
+connections on: that costs a connection per message a tenth, and fairness.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class Worker:
         self._waiting = select.poll()
         self._waiting.register(listener, select.POLLIN)
         self._yields = 0
+        self._away: asyncio.TimerHandle | None = None
+        """While new connections are left alone: the end of that."""
         self._complain_at = 0.0
         self._signed = False
         self._beats = 0
@@ -229,9 +231,11 @@ class Worker:
             least = least_load(slot.index)
             # At many connections a difference of an eighth is no harm, and asking less often a gain.
             if least is not None and len(self._connections) > least + least // 8 and self._yields < _MOST_YIELDS:
-                self._yields += 1
-                self.ready.forget(self._listener.fileno())
-                self.loop.call_later(_YIELD_SECONDS, self._accept_again)
+                if self._waiting.poll(0):
+                    self._yields += 1
+                    self._look_away(_YIELD_SECONDS)
+                else:
+                    self._yields = 0
                 return
             self._yields = 0
             try:
@@ -245,12 +249,16 @@ class Worker:
                     self._complain_at = now + _COMPLAIN_SECONDS
                     open_now = f"{len(self._connections)} connections are open, new ones wait"
                     self._log(journal.ERR, f"accept: {error.strerror or error}; {open_now}")
-                self.ready.forget(self._listener.fileno())
-                self.loop.call_later(_PAUSE_SECONDS, self._accept_again)
+                self._look_away(_PAUSE_SECONDS)
                 return
             self._begin(sock)
 
+    def _look_away(self, seconds: float) -> None:
+        self.ready.forget(self._listener.fileno())
+        self._away = self.loop.call_later(seconds, self._accept_again)
+
     def _accept_again(self) -> None:
+        self._away = None
         if self.stopping:
             return
         self.ready.when_readable(self._listener.fileno(), self._accept)
@@ -276,8 +284,12 @@ class Worker:
         self._connections.discard(connection)
         if self.stopping:
             self._end_if_done()
-        else:
-            self._slot.load = float(len(self._connections))
+            return
+        self._slot.load = float(len(self._connections))
+        if self._away is not None:
+            # The reason to look away may be gone with it; where each message has a connection, it mostly is.
+            self._away.cancel()
+            self._accept_again()
 
     # --- messages
 
