@@ -133,6 +133,20 @@ class Loader:
 
         return read
 
+    def other_nameservers(self, bundle: Bundle) -> Nameservers | None:
+        """Return the system's name servers if they are no longer those of `bundle`; None if they are, or are not used.
+
+        A resolv.conf that is just being written names none: then nothing changes.
+        """
+        if bundle.settings.nameservers or bundle.settings.records_file:
+            return None
+        try:
+            text = self.read(RESOLV_CONF).decode("utf-8", "replace")
+        except OSError:
+            return None
+        found = from_resolv_conf(text, bundle.nameservers.addresses)
+        return found if found.addresses != bundle.nameservers.addresses else None
+
     def _nameservers(self, settings: Settings) -> Nameservers:
         if settings.nameservers:
             return from_settings(settings.nameservers)

@@ -35,7 +35,7 @@ def from_settings(texts: Sequence[str]) -> Nameservers:
     return Nameservers(tuple(split_address(text) for text in texts)[:_MOST])
 
 
-def from_resolv_conf(text: str) -> Nameservers:
+def from_resolv_conf(text: str, otherwise: tuple[tuple[str, int], ...] = (("127.0.0.1", 53),)) -> Nameservers:
     """Return the servers of a resolv.conf; without any, the one on this host, as resolv.conf(5) says."""
     addresses: list[tuple[str, int]] = []
     trust_ad = False
@@ -48,4 +48,4 @@ def from_resolv_conf(text: str) -> Nameservers:
                 continue
         elif words[:1] == ["options"]:
             trust_ad = trust_ad or "trust-ad" in words
-    return Nameservers(tuple(addresses[:_MOST]) or (("127.0.0.1", 53),), trust_ad)
+    return Nameservers(tuple(addresses[:_MOST]) or otherwise, trust_ad)

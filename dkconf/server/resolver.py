@@ -24,12 +24,11 @@ from dkconf.server.nameservers import Nameservers
 Done = Callable[[bytes, TxtAnswer], None]
 """Called once with the name as it was asked for and its answer."""
 
-_MOST_FLIGHTS: Final = 400
-"""Lookups under way at once; each has up to three sockets, and 1,024 descriptors are a usual limit."""
+MOST_FLIGHTS: Final = 4000
+"""Lookups under way at once, where there are descriptors for them: each has up to three sockets."""
 _LONGEST_CHAIN: Final = 8
 _LEAST_ATTEMPTS: Final = 3
 _ILLEGAL_NAME: Final = TxtAnswer("absent", (), "not a legal DNS name", 0)
-_TOO_MANY: Final = TxtAnswer("failed", (), f"{_MOST_FLIGHTS} lookups are under way", 0)
 
 
 class Lookups(Protocol):
@@ -99,6 +98,7 @@ class Resolver:
         servers: Nameservers,
         timeout_seconds: float,
         *,
+        most_flights: int = MOST_FLIGHTS,
         count: Callable[[str], None] = lambda event: None,
         observe: Callable[[float], None] = lambda seconds: None,
     ) -> None:
@@ -109,6 +109,7 @@ class Resolver:
         self._loop, self._servers = loop, servers
         self._attempts = max(_LEAST_ATTEMPTS, len(servers.addresses))
         self._timeout = timeout_seconds
+        self._most_flights = most_flights
         self._cache = AnswerCache()
         self._flights: dict[bytes, _Flight] = {}
         self._count, self._observe = count, observe
@@ -130,8 +131,8 @@ class Resolver:
         qname = dnswire.encode_name(key)
         if qname is None:
             return _ILLEGAL_NAME
-        if len(self._flights) >= _MOST_FLIGHTS:
-            return _TOO_MANY
+        if len(self._flights) >= self._most_flights:
+            return TxtAnswer("failed", (), f"{self._most_flights} lookups are under way", 0)
         flight = self._flights[key] = _Flight(key, qname, now)
         self._next_attempt(flight)
         if flight.answer is not None:

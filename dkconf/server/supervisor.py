@@ -14,13 +14,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from dkconf.errors import DkconfError
 from dkconf.server import channel, journal, metrics, worker
 from dkconf.server.fault import EX_OK, EX_SOFTWARE
 from dkconf.server.listen import Listener
-from dkconf.server.load import Loaded, Loader, unchangeable
+from dkconf.server.load import Bundle, Loaded, Loader, unchangeable
 from dkconf.server.notify import Notifier
 from dkconf.server.respawn import RateLimit
 from dkconf.server.shared import NOBODY, Shared
@@ -28,6 +29,8 @@ from dkconf.server.shared import NOBODY, Shared
 HUNG_SECONDS: Final = 60.0
 """A worker that gave no sign of life for so long is killed; the longest honest work is milliseconds."""
 _TICK_SECONDS: Final = 1.0
+_RESOLV_CONF_SECONDS: Final = 5.0
+"""Between two looks at resolv.conf; the C library looks at it before each lookup."""
 _STANDSTILL_SECONDS: Final = 10.0
 """If we have not come to look for so long, the whole daemon was paused (SIGSTOP, a frozen container, a suspended
 machine): nobody is judged by the time before."""
@@ -82,6 +85,7 @@ class Supervisor:
         self._kill_at = 0.0
         self._status = EX_OK
         self._watchdog_at = 0.0
+        self._resolv_conf_at = time.monotonic() + _RESOLV_CONF_SECONDS
         self._started_at = time.time()
         self._restarts = 0
         self._reloads = {"good": 0, "bad": 0}
@@ -127,6 +131,9 @@ class Supervisor:
                 self._kill(child, f"gave no sign of life for {int(silent)} s")
         if self._endpoint is not None:
             self._endpoint.sweep()
+        if now >= self._resolv_conf_at:
+            self._resolv_conf_at = now + _RESOLV_CONF_SECONDS
+            self._look_at_resolv_conf()
         seconds = self._notifier.watchdog_seconds
         # Half the time is what the service manager's manual recommends.
         if seconds and now >= self._watchdog_at and self._children:
@@ -360,6 +367,22 @@ class Supervisor:
             self._take(loaded)
         self._notifier.send("READY=1")
 
+    def _look_at_resolv_conf(self) -> None:
+        """Ask other name servers as soon as the system does: at boot they may come after us, and change at any time."""
+        bundle = self._loaded.bundle
+        found = self._loader.other_nameservers(bundle)
+        if found is None:
+            return
+        self._loaded.bundle = bundle = replace(bundle, nameservers=found)
+        self._hand_out(bundle)
+        self._log(journal.INFO, f"resolv.conf has changed: {', '.join(a for a, _ in found.addresses)} are asked now")
+
+    def _hand_out(self, bundle: Bundle) -> None:
+        """Let every worker use `bundle` from the next message on."""
+        octets = channel.packed(("reload", bundle))
+        for child in self._children.values():
+            self._tell(child, octets)
+
     def _take(self, loaded: Loaded) -> None:
         fixed = unchangeable(self._first_settings, loaded.bundle.settings)
         self._loaded = loaded
@@ -368,7 +391,5 @@ class Supervisor:
             self._log(journal.WARNING, note)
         if fixed:
             self._log(journal.WARNING, f"reload: {', '.join(fixed)} changed; that needs a restart")
-        octets = channel.packed(("reload", loaded.bundle))
-        for child in self._children.values():
-            self._tell(child, octets)
+        self._hand_out(loaded.bundle)
         self._log(journal.INFO, f"reload: {len(loaded.bundle.settings.keys)} keys; new messages use them")

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -26,7 +27,7 @@ from dkconf.filter.session import Session
 from dkconf.server import channel, journal, metrics
 from dkconf.server.connection import Connection
 from dkconf.server.readiness import Readiness
-from dkconf.server.resolver import Lookups, RecordsResolver, Resolver
+from dkconf.server.resolver import MOST_FLIGHTS, Lookups, RecordsResolver, Resolver
 
 if TYPE_CHECKING:
     from dkconf.filter.engine import Engine
@@ -183,6 +184,9 @@ class Worker:
             self.loop,
             bundle.nameservers,
             float(min(timeout, settings.dns_deadline_seconds)),
+            # Half of the descriptors are for lookups: who can stop the key servers of his own domains from answering
+            # must not keep us from asking for those of others.
+            most_flights=min(MOST_FLIGHTS, max(100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 6)),
             count=self._count_lookup,
             observe=self._dns_seconds.observe,
         )

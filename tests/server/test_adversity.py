@@ -335,3 +335,25 @@ def test_metrics_are_prometheus_text_and_never_fall(own):
         assert messages == found["dkconf_filter_message_seconds_count", ()] == 3 * sent
         before = found
     assert found["dkconf_filter_worker_restarts_total", ()] == 2
+
+
+def test_name_servers_that_come_after_us_are_asked(own, tmp_path):
+    """At boot resolv.conf may still be missing. Without a name server, as while it is written, nothing changes."""
+    path = tmp_path / "resolv.conf"
+    own.start_patched(
+        f"load as n, dkconf.server.supervisor as s; n.RESOLV_CONF = '{path}'; s._RESOLV_CONF_SECONDS = 0.1"
+    )
+    path.write_text("# nothing yet\n")
+    for number, server in enumerate(("192.0.2.53", "255.255.255.255")):
+        path.write_text(f"nameserver {server}\n")
+        own.wait_for(f"resolv.conf has changed: {server} are asked now")
+        path.write_text("")
+        path.unlink()
+        own.wait_for("resolv.conf has changed", number + 1)
+    with Mta(own.socket) as mta:
+        mta.begin(b"192.0.2.1")
+        # An unsigned message, for which the policy record is asked.
+        mta.send(message([(b"From", b" a@example.net")]))
+        assert b"c" == mta.end_of_message()[-1][0]
+    own.wait_for("policy lookup failed: 255.255.255.255: Permission denied")
+    assert 2 == own.log.count("resolv.conf has changed")

@@ -466,6 +466,25 @@ def test_a_retired_resolver_ends_its_lookups_and_keeps_nothing():
     _run(test())
 
 
+def test_lookups_under_way_are_bounded():
+    """One more is a failure at once; as one ends there is room again."""
+
+    async def test():
+        async with _served(lambda query: [], timeout=0.2) as (resolver, _):
+            resolver._most_flights = 50
+            told: list[bytes] = []
+            for number in range(50):
+                assert resolver.lookup(b"n%d.example.org" % number, lambda name, _: told.append(name)) is None
+            answer = resolver.lookup(b"more.example.org", lambda *answer: None)
+            assert answer is not None
+            assert ("failed", "50 lookups are under way") == (answer.status, answer.reason)
+            while len(told) < 50:
+                await asyncio.sleep(0.01)
+            assert resolver.lookup(b"more.example.org", lambda *answer: None) is None
+
+    _run(test())
+
+
 def test_a_forgotten_lookup_calls_nobody():
     """A connection that is gone is not called; the answer is kept all the same."""
 
