@@ -137,9 +137,14 @@ def _turn(path: str) -> Iterator[None]:
     """Let those who open sockets in one directory do so one after another.
 
     Else of two that find a stale socket the slower one removes what the other one has just made in its place, and
-    both believe that they serve it. Without the lock in time we go on: anybody who may read the directory can hold it.
+    both believe that they serve it. Without the lock in time we go on: anybody who may read the directory can hold it;
+    so do we where we may not read it.
     """
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
     try:
         until = time.monotonic() + _TURN_SECONDS
         while time.monotonic() < until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -235,3 +236,15 @@ def test_those_who_find_a_stale_socket_take_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(listen, "_TURN_SECONDS", 0.1)
     listen.open_listener(f"local:{path}").close(unlink=True)
     os.close(lock)
+
+
+def test_a_directory_that_we_may_not_read_can_hold_our_socket(tmp_path, monkeypatch):
+    """Write and search permission are enough for a socket."""
+
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(listen.os, "open", refuse)
+    listener = listen.open_listener(f"local:{tmp_path}/s")
+    assert (tmp_path / "s").is_socket()
+    listener.close(unlink=True)
