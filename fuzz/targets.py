@@ -21,6 +21,7 @@ from dkconf.mail import address, authres, header, lookup, taglist
 from dkconf.mail.domain import is_domain
 from dkconf.mail.lookup import ABSENT, TxtAnswer
 from dkconf.milter.codec import Decoder
+from dkconf.server import dnswire
 
 
 def tag_list(octets: bytes) -> None:
@@ -133,6 +134,25 @@ def codec(octets: bytes) -> None:
             pass
 
 
+def dns_answer(octets: bytes) -> None:
+    """An answer says one of five things; records come only with "found", and an alias is a name or is given up."""
+    for trust_ad in (False, True):
+        # The identifier and the question are ours: whoever cannot see them does not come so far.
+        outcome = dnswire.read_answer(_QUESTION[:2] + octets[2:], _QUESTION, trust_ad=trust_ad)
+        assert (outcome.answer is not None) == (outcome.kind == "answer")
+        assert bool(outcome.reason) == (outcome.kind == "failed")
+        if outcome.answer is not None:
+            assert bool(outcome.answer.strings) == (outcome.answer.status == "found")
+            assert 0 <= outcome.answer.ttl <= dnswire.LONGEST_TTL_SECONDS
+            assert trust_ad or not outcome.answer.secure
+        if outcome.alias:
+            name = dnswire.encode_name(outcome.alias)
+            assert name is None or len(name) <= 255
+
+
+_NAME = dnswire.encode_name(b"s._domainkey.example.org") or b""
+_QUESTION = dnswire.encode_question(7, _NAME)
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "tag-list": tag_list,
     "signature": signature,
@@ -142,6 +162,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "records": records,
     "message": message,
     "codec": codec,
+    "dns-answer": dns_answer,
 }
 
 _SIGNATURE = (
@@ -149,6 +170,9 @@ _SIGNATURE = (
     b"\r\n\th=from:to; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA BBBB"
 )
 _DOMAINKEY = b" a=rsa-sha1; s=jan; d=example.com; c=nofws; q=dns;\r\n\th=from:to;\r\n\tb=AAAA"
+
+_ANSWER = _QUESTION[:2] + b"\x81\x80\0\1\0\2\0\1\0\0" + _QUESTION[12:-11]
+_SOA = b"\0\0\6\0\1\0\0\0\x3c\0\x16\0\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\5"
 
 SEEDS: dict[str, list[bytes]] = {
     "tag-list": [_SIGNATURE, _DOMAINKEY, b"a=1;b=2;", b"v=DKIM1; k=rsa; p=AAAA"],
@@ -167,5 +191,15 @@ SEEDS: dict[str, list[bytes]] = {
     "codec": [
         b"\0\0\0\x0dO\0\0\0\6\0\0\1\xff\0\0\xff\xff\0\0\0\x11Cmx.example\x004\0\x19127.0.0.1\0",
         b"\0\0\0\x05Lb\0c\0\0\0\0\x01N\0\0\0\x04Babc\0\0\0\x01E\0\0\0\x01Q",
+    ],
+    "dns-answer": [
+        # An alias and the record it leads to; the record itself; no data; a referral.
+        _ANSWER
+        + b"\xc0\x0c\0\5\0\1\0\0\0\x3c\0\4\1x\xc0\x19"
+        + b"\1x\xc0\x19\0\x10\0\1\0\0\0\x3c\0\6\1v\3p=A"
+        + _SOA,
+        _ANSWER[:7] + b"\1\0\0" + _ANSWER[10:] + b"\xc0\x0c\0\x10\0\1\0\0\0\x3c\0\6\1v\3p=A",
+        _ANSWER[:7] + b"\0" + _ANSWER[8:] + _SOA,
+        _ANSWER[:7] + b"\0" + _ANSWER[8:] + b"\0\0\2\0\1\0\0\0\x3c\0\1\0",
     ],
 }
