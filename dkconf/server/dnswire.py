@@ -24,6 +24,9 @@ EDNS_OCTETS: Final = 1232
 
 _MOST_PLAIN_RECORDS: Final = 16
 _RD, _AD = 0x0100, 0x0020
+# Of the third octet: QR and opcode. An update or a notification is no answer to a question.
+_KIND: Final = 0xF8
+_ANSWER: Final = 0x80
 # OPT: root name, type 41, our size as class, no extended flags, no options.
 _OPT: Final = b"\0\0\x29" + EDNS_OCTETS.to_bytes(2, "big") + b"\0\0\0\0" + b"\0\0"
 _TXT_IN: Final = b"\0\x10\0\x01"
@@ -70,13 +73,13 @@ def read_answer(octets: bytes, question: bytes, *, trust_ad: bool = False) -> Ou
     same = (
         len(octets) >= qend
         and octets[:2] == question[:2]
-        and octets[2] & 0x80
+        and octets[2] & _KIND == _ANSWER
         and octets[4:6] == b"\0\1"
         and octets[12:qend].lower() == question[12:qend].lower()
     )
     if not same:
         # An error may come without the question; a format error is one about EDNS.
-        if len(octets) >= 12 and octets[:2] == question[:2] and octets[2] & 0x80 and octets[3] & 15 == 1:
+        if len(octets) >= 12 and octets[:2] == question[:2] and octets[2] & _KIND == _ANSWER and octets[3] & 15 == 1:
             return Outcome("failed", reason="FORMERR")
         return _FOREIGN
     if octets[2] & 0x02:

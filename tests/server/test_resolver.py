@@ -367,6 +367,26 @@ def test_foreign_answers_are_not_believed():
     assert (KEY.encode(),) == _run(go()).strings
 
 
+@pytest.mark.parametrize("opcode", range(1, 16))
+def test_what_is_no_answer_to_a_query_is_foreign(opcode):
+    """A notification or an update with our identifier and question; dnspython makes other objects of them."""
+
+    async def test():
+        def twice(query):
+            octets = bytearray(_reply(query, _txt(NAME.decode(), "forged")))
+            octets[2] |= opcode << 3
+            octets[-1] ^= 1
+            yield bytes(octets)
+            octets[3] |= 1
+            yield bytes(octets)
+            yield _reply(query, _txt(NAME.decode()))
+
+        async with _served(twice) as (resolver, _):
+            assert (KEY.encode(),) == (await _ask(resolver)).strings
+
+    _run(test())
+
+
 @pytest.mark.parametrize("cut", [12, 30, 60, 100])
 def test_a_broken_answer_is_a_failure(cut):
     """What dnspython cannot read counts as an error of that server."""
