@@ -14,7 +14,7 @@ import getopt
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from dkconf.errors import DkconfError
 from dkconf.filter import actions, values
@@ -29,6 +29,8 @@ from dkconf.filter.config import (
 )
 from dkconf.filter.glob import Glob
 from dkconf.filter.hosts import HostList
+
+Part = TypeVar("Part")
 
 EX_USAGE: Final = 64
 EX_CONFIG: Final = 78
@@ -126,20 +128,23 @@ def parse(argv: Sequence[str], read: Callable[[str], bytes] = read_file, prog: s
     try:
         pairs, operands = getopt.getopt(list(argv), _SHORT, list(_LONG))
     except getopt.GetoptError as error:
-        raise _usage(prog, "" if error.opt == "?" else str(error)) from None
+        if error.opt == "?":
+            raise CommandLineError(USAGE.format(prog=prog), EX_USAGE) from None
+        raise _usage(prog, str(error)) from None
     given = {name.lstrip("-"): value for name, value in pairs}
     if "help" in given:
         return Invocation(help_text=USAGE.format(prog=prog))
     if "V" in given or "version" in given:
         return Invocation(show_version=True)
-    if operands or any(not value and _takes_argument(name) for name, value in given.items()):
-        raise _usage(prog)
+    if operands:
+        raise _usage(prog, f'"{operands[0]}" is no option')
+    for name, value in given.items():
+        if not value and _takes_argument(name):
+            raise _usage(prog, f"{_dashed(name)} needs a value")
     options = _Options(prog, given, read)
     settings = options.from_file() if "config" in given else options.from_dk_filter()
-    try:
-        settings = options.override(settings)
-    except ValueError as error:
-        raise CommandLineError(f"{prog}: {error}", EX_CONFIG) from None
+    settings = options.override(settings)
+    options.finish()
     return Invocation(
         settings=settings,
         foreground="f" in given,
@@ -154,9 +159,13 @@ def _takes_argument(name: str) -> bool:
     return f"{name}:" in _SHORT if len(name) == 1 else f"{name}=" in _LONG
 
 
-def _usage(prog: str, reason: str = "") -> CommandLineError:
-    head = f"{prog}: {reason}\n" if reason else ""
-    return CommandLineError(head + USAGE.format(prog=prog), EX_USAGE)
+def _dashed(name: str) -> str:
+    return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
+def _usage(prog: str, reason: str) -> CommandLineError:
+    # Forty lines of help would push the one that counts off the screen.
+    return CommandLineError(f"{prog}: {reason}; see {prog} --help", EX_USAGE)
 
 
 def _reaches(pattern: str, domain: str) -> bool:
@@ -164,6 +173,11 @@ def _reaches(pattern: str, domain: str) -> bool:
     local, at, _ = pattern.rpartition("@")
     local = local.replace("*", "x") if at else pattern.partition("*")[0]
     return Glob(pattern).matches(f"{local}@{domain}".encode())
+
+
+def _workers(text: str) -> int:
+    # A number of more digits is out of bounds, and none that Python must read.
+    return values.number(0, 1024)(int(text) if text.isdecimal() and len(text) < 10 else text)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -176,35 +190,61 @@ class _Options:
     def __init__(self, prog: str, given: dict[str, str], read: Callable[[str], bytes]) -> None:
         self.prog, self.given, self.read = prog, given, read
         self.notes: list[str] = []
+        self.faults: list[CommandLineError] = []
+
+    def part(self, read: Callable[[], Part], otherwise: Part) -> Part:
+        """What `read` returns; a fault of it is kept for `finish`, which tells all of them at once."""
+        try:
+            return read()
+        except CommandLineError as error:
+            self.faults.append(error)
+            return otherwise
+
+    def value(self, name: str, check: Callable[[str], Part], otherwise: Part) -> Part:
+        """The argument of an option, checked; a fault names the option."""
+
+        def read() -> Part:
+            try:
+                return check(self.given[name])
+            except ValueError as error:
+                raise self.fail(f"{_dashed(name)}: {error}") from None
+
+        return self.part(read, otherwise) if name in self.given else otherwise
+
+    def finish(self) -> None:
+        """Raise all faults that were met; the status is that of the first."""
+        if self.faults:
+            raise CommandLineError("\n".join(map(str, self.faults)), self.faults[0].exit_status)
 
     def fail(self, text: str, status: int = EX_CONFIG) -> CommandLineError:
         return CommandLineError(f"{self.prog}: {text}", status)
 
     # --- files
 
-    def text(self, path: str) -> str:
+    def text(self, option: str, path: str) -> str:
+        where = f"{_dashed(option)}: {path}"
         try:
             octets = self.read(path)
             if b"PRIVATE KEY-----" in octets:
                 # Its lines would be quoted as faults.
-                raise self.fail(f"{path}: holds a private key where a list belongs")
+                raise self.fail(f"{where}: holds a private key where a list belongs")
             return octets.decode("utf-8")
         except OSError as error:
-            raise self.fail(f"{path}: {error.strerror or error}") from None
+            raise self.fail(f"{where}: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
-            raise self.fail(f"{path}: not UTF-8 at octet {error.start}") from None
+            raise self.fail(f"{where}: not UTF-8 at octet {error.start}") from None
 
-    def lines(self, path: str) -> Iterable[tuple[str, str]]:
+    def lines(self, option: str, path: str) -> Iterable[tuple[str, str]]:
         """(place, line) without comments and blank lines."""
-        for number, line in enumerate(self.text(path).splitlines(), 1):
+        for number, line in enumerate(self.text(option, path).splitlines(), 1):
             content = line.partition("#")[0].strip()
             if content:
                 yield f"{path}:{number}", content
 
-    def each(self, path: str, check: Callable[[Any], str]) -> tuple[str, ...]:
+    def each(self, option: str, path: str, check: Callable[[Any], str]) -> tuple[str, ...]:
         """The lines of a file, each checked; all faults at once."""
         out, problems = [], []
-        for place, line in self.lines(path):
+        for place, line in self.lines(option, path):
             try:
                 out.append(check(line))
             except ValueError as error:
@@ -221,17 +261,19 @@ class _Options:
             raise _usage(self.prog, f"{', '.join('-' + n for n in strange)}: not with --config; write it into the file")
         path = self.given["config"]
         try:
-            return loads(self.text(path), name=path)
+            return loads(self.text("config", path), name=path)
         except SettingsError as error:
             text = "\n".join(f"{self.prog}: {problem}" for problem in error.problems)
             raise CommandLineError(text, EX_CONFIG) from None
 
     def override(self, settings: Settings) -> Settings:
-        """What the command line says beside the settings file. Raises ValueError."""
+        """What the command line says beside the settings file."""
         given = self.given
-        changes: dict[str, Any] = {}
-        if "p" in given:
-            changes["socket"] = values.socket_spec(given["p"])
+        changes: dict[str, Any] = {
+            "socket": self.value("p", values.socket_spec, settings.socket),
+            "workers": self.value("workers", _workers, settings.workers),
+            "metrics": self.value("metrics", values.metrics_spec, settings.metrics),
+        }
         for name, attribute in (("P", "pid_file"), ("u", "user"), ("records", "records_file")):
             if name in given:
                 changes[attribute] = given[name]
@@ -239,11 +281,6 @@ class _Options:
             changes["log"] = "syslog"
         if "observe" in given:
             changes["observe"] = True
-        if "workers" in given:
-            count = given["workers"]
-            changes["workers"] = values.number(0, 1024)(int(count) if count.isdecimal() else count)
-        if "metrics" in given:
-            changes["metrics"] = values.metrics_spec(given["metrics"])
         return replace(settings, **changes)
 
     # --- dk-filter's options
@@ -251,49 +288,52 @@ class _Options:
     def from_dk_filter(self) -> Settings:
         given = self.given
         if "p" not in given:
-            raise self.fail("milter socket must be specified")
-        canon = given.get("c", "simple").lower()
-        if canon not in ("simple", "nofws"):
-            raise _usage(self.prog, f"unknown canonicalization `{given['c']}'; simple or nofws")
-        conditions = self.conditions()
-        timeout = self.timeout()
+            raise self.fail("milter socket must be specified; write -p inet:8891@localhost, or see --help")
+        conditions = self.part(self.conditions, Conditions())
+        timeout = self.part(self.timeout, 5)
         settings = Settings(socket=given["p"])
         settings = replace(
             settings,
             log="stderr" if "f" in given else "off",
-            roles=self.roles(),
-            canonicalization=Canonicalization(domainkeys=canon),
-            omit_headers=self.omitted(),
+            roles=self.part(self.roles, ("sign", "verify")),
+            canonicalization=Canonicalization(domainkeys=self.part(self.canonicalization, "simple")),
+            omit_headers=self.part(self.omitted, ()),
             identify="h" in given,
-            peers=self.each(given["a"], values.host_pattern) if "a" in given else (),
-            internal_hosts=self.internal(),
-            external_ignore=self.each(given["I"], values.host_pattern) if "I" in given else (),
+            peers=self.part(lambda: self.hosts("a"), ()),
+            internal_hosts=self.part(self.internal, ()),
+            external_ignore=self.part(lambda: self.hosts("I"), ()),
             daemons=_words(given.get("m", "")),
-            macros=self.macros(),
+            macros=self.part(self.macros, {}),
             dns_timeout_seconds=timeout,
             dns_deadline_seconds=max(settings.dns_deadline_seconds, min(timeout, LONGEST_DEADLINE_SECONDS)),
             domainkeys_conditions=self.with_quarantine(conditions),
             # No word about DKIM can be in -C: its verdicts are only reported.
             dkim_conditions=replace(conditions, bad="accept", no="accept", miss=None),
         )
-        settings = replace(settings, keys=self.keys("sign" in settings.roles))
+        settings = replace(settings, keys=self.part(lambda: self.keys("sign" in settings.roles), ()))
         for letter, what in (("U", "POP before SMTP"), ("R", "failure reports by mail")):
             if letter in given:
                 self.notes.append(f"-{letter} ({what}) is accepted, but without effect")
         return settings
 
+    def canonicalization(self) -> Any:
+        canon = self.given.get("c", "simple").lower()
+        if canon not in ("simple", "nofws"):
+            raise _usage(self.prog, f"-c: unknown canonicalization `{self.given['c']}'; write simple or nofws")
+        return canon
+
     def roles(self) -> Any:
         modes = self.given.get("b", "sv")
         if set(modes) - {"s", "v"}:
-            raise _usage(self.prog, f"unknown mode in `{modes}'; s (sign), v (verify)")
+            raise _usage(self.prog, f"-b: unknown mode in `{modes}'; write s (sign), v (verify) or sv")
         return tuple(role for letter, role in (("s", "sign"), ("v", "verify")) if letter in modes)
 
     def conditions(self) -> Conditions:
         try:
             return actions.parse(self.given.get("C", ""))
         except actions.ActionError as error:
-            text = f"{self.prog}: {error}\n{self.prog}: (stdin): invalid action configuration"
-            raise CommandLineError(text, EX_CONFIG) from None
+            form = "write result=action,... with results bad dns int no miss sec def and actions a d r t"
+            raise self.fail(f"-C {self.given['C']}: {error}; {form}") from None
 
     def with_quarantine(self, conditions: Conditions) -> Conditions:
         """-q: what fails is quarantined, unless -C has something stricter for it."""
@@ -304,7 +344,7 @@ class _Options:
     def timeout(self) -> int:
         text = self.given.get("T", "5")
         if not (text.isascii() and text.isdecimal()):
-            raise _usage(self.prog, f"invalid timeout `{text}'; write whole seconds")
+            raise _usage(self.prog, f"-T: invalid timeout `{text}'; write whole seconds")
         # Longer than an hour is no limit, which is what 0 says.
         return int(text) if len(text) < 5 and int(text) <= 3600 else 0
 
@@ -330,11 +370,14 @@ class _Options:
                 raise self.fail(f"-M: {error}") from None
         return out
 
+    def hosts(self, name: str) -> tuple[str, ...]:
+        return self.each(name, self.given[name], values.host_pattern) if name in self.given else ()
+
     def internal(self) -> tuple[str, ...]:
         if "i" not in self.given:
             # dk-filter's own default has no ::1.
             return ("127.0.0.1",)
-        hosts = self.each(self.given["i"], values.host_pattern)
+        hosts = self.hosts("i")
         listed = HostList(hosts)
         missing = [host for host in ("127.0.0.1", "::1") if not listed.matches(b"localhost", host.encode())]
         if missing:
@@ -365,7 +408,7 @@ class _Options:
             try:
                 self.read(given["s"])
             except OSError as error:
-                raise self.fail(f"{given['s']}: {error.strerror or error}") from None
+                raise self.fail(f"-s: {given['s']}: {error.strerror or error}") from None
         if not domains and signing:
             self.notes.append("-s without -d: there is no domain to sign for")
         selector = given.get("S", "main")
@@ -379,7 +422,7 @@ class _Options:
     def domains(self) -> tuple[str, ...]:
         text = self.given.get("d", "")
         if text.startswith("/"):
-            return self.each(text, values.domain_pattern)
+            return self.each("d", text, values.domain_pattern)
         try:
             return tuple(values.domain_pattern(word) for word in _words(text))
         except ValueError as error:
@@ -388,7 +431,7 @@ class _Options:
     def key_list(self, path: str) -> tuple[KeyEntry, ...]:
         """The entries of a key list; the selector is the name of the key's file."""
         out, problems = [], []
-        for place, line in self.lines(path):
+        for place, line in self.lines("s", path):
             pattern, _, rest = line.partition(":")
             domain, _, key_path = rest.partition(":")
             try:

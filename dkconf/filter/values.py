@@ -154,6 +154,10 @@ def socket_spec(value: Any) -> str:
     scheme, colon, rest = text.partition(":")
     if not colon or text.startswith("/"):
         rest, scheme = text, "local"
+        # A path by sendmail's rules, and surely not meant as one.
+        if re.fullmatch(r"[0-9]+(@.*)?", text):
+            host = text if "@" in text else f"{text}@localhost"
+            raise ValueError(f"{show(value)} is a port without its kind; write inet:{host}")
     if scheme in ("local", "unix"):
         # 107 octets: sun_path of Linux without its NUL.
         if rest and len(rest.encode("utf-8", "replace")) <= 107:

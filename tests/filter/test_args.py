@@ -122,7 +122,7 @@ def test_a_private_key_in_place_of_a_list_is_not_shown(options: str, monkeypatch
 
     status, text = fails(f"-p local:/s {options}")
     assert status == 78
-    assert text == "dk-filter: /k: holds a private key where a list belongs"
+    assert text == f"dk-filter: {options.split()[-2]}: /k: holds a private key where a list belongs"
 
 
 @pytest.mark.parametrize("spec", ["inet:9891", "inet:9891@0.0.0.0", "inet6:9891@::", "inet:9891@mx.example.org"])
@@ -132,7 +132,7 @@ def test_metrics_are_for_this_host(spec: str) -> None:
 
     assert (status, text) == (
         78,
-        f'dk-filter: "{spec}" can be reached from outside; write e.g. inet:9891@127.0.0.1',
+        f'dk-filter: --metrics: "{spec}" can be reached from outside; write e.g. inet:9891@127.0.0.1',
     )
     assert run("-p local:/s --metrics inet6:9891@[::1]").settings
 
@@ -201,7 +201,6 @@ def test_an_internal_list_without_loopback_is_noted() -> None:
     "line",
     [
         "-p inet:1 operand",
-        "-?",
         "-p inet:1 -z",
         "-p",
         "-p inet:1 -b x",
@@ -212,11 +211,35 @@ def test_an_internal_list_without_loopback_is_noted() -> None:
     ],
 )
 def test_usage_is_64(line: str) -> None:
-    """What is no command line at all gets the usage and 64."""
+    """What is no command line at all gets one line and 64: the help would push that line off the screen."""
     status, text = fails(line)
 
     assert status == 64
-    assert "usage: dk-filter" in text
+    assert text.endswith("; see dk-filter --help")
+    assert "\n" not in text
+
+
+def test_question_mark_is_the_help() -> None:
+    """dk-filter has no --help; its way to ask is any wrong option."""
+    assert fails("-?") == (64, run("--help").help_text)
+
+
+def test_all_faults_of_a_command_line_at_once() -> None:
+    """Each names its option, and the status is that of the first."""
+    status, text = fails(
+        "-p inet:99999@localhost -C bad=x -T x -d a..b -s /none -a /none --workers 99999999999 --metrics 9108"
+    )
+
+    assert status == 78
+    assert [line.partition(": ")[2].split(" ")[0].rstrip(":") for line in text.splitlines()] == [
+        "-C", "-T", "-a", "-d", "-p", "--workers", "--metrics",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec, meant", [("8891", "inet:8891@localhost"), ("8891@mx", "inet:8891@mx")])
+def test_a_port_without_its_kind_is_no_path(spec: str, meant: str) -> None:
+    """By the rules it would be a file of that name, in whatever directory the filter was started."""
+    assert fails(f"-p {spec}") == (78, f'dk-filter: -p: "{spec}" is a port without its kind; write {meant}')
 
 
 def test_an_empty_argument_is_usage() -> None:
@@ -225,28 +248,29 @@ def test_an_empty_argument_is_usage() -> None:
         parse(["-p", "inet:1", "-d", ""], read)
 
     assert caught.value.exit_status == 64
+    assert str(caught.value) == "dkconf-filter: -d needs a value; see dkconf-filter --help"
 
 
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("-d example.org", "dk-filter: milter socket must be specified"),
-        ("", "dk-filter: milter socket must be specified"),
+        ("-d example.org", "dk-filter: milter socket must be specified; write -p inet:8891@localhost, or see --help"),
+        ("", "dk-filter: milter socket must be specified; write -p inet:8891@localhost, or see --help"),
         (
             "-p nonsense:1",
-            'dk-filter: "nonsense:1": write inet:PORT@HOST, inet6:PORT@HOST, local:PATH or unix:PATH',
+            'dk-filter: -p: "nonsense:1": write inet:PORT@HOST, inet6:PORT@HOST, local:PATH or unix:PATH',
         ),
         ("-p inet:1 -d example.org", "dk-filter: -d needs a private key; name it with -s"),
-        ("-p inet:1 -d /none -s k", "dk-filter: /none: No such file or directory"),
+        ("-p inet:1 -d /none -s k", "dk-filter: -d: /none: No such file or directory"),
         ("-p inet:1 -d a..b -s k", 'dk-filter: -d: "a..b": write a domain, or a pattern with "*"'),
         ("-p inet:1 -d a.b -s k -S a/b", 'dk-filter: -S: "a/b": write DNS labels: letters, digits and "-"'),
-        ("-p inet:1 -s /none", "dk-filter: /none: No such file or directory"),
-        ("-p inet:1 -b v -s /none", "dk-filter: /none: No such file or directory"),
+        ("-p inet:1 -s /none", "dk-filter: -s: /none: No such file or directory"),
+        ("-p inet:1 -b v -s /none", "dk-filter: -s: /none: No such file or directory"),
         ("-p inet:1 -o From", "dk-filter: -o: From must be signed; leave it out of this list"),
         ("-p inet:1 -k", "dk-filter: -k needs the key list; name it with -s"),
-        ("-p inet:1 --workers many", 'dk-filter: "many"; write a whole number from 0 to 1024'),
-        ("--config /none", "dk-filter: /none: No such file or directory"),
-        ("--config /etc/dkconf/latin.toml", "dk-filter: /etc/dkconf/latin.toml: not UTF-8 at octet 2"),
+        ("-p inet:1 --workers many", 'dk-filter: --workers: "many"; write a whole number from 0 to 1024'),
+        ("--config /none", "dk-filter: --config: /none: No such file or directory"),
+        ("--config /etc/dkconf/latin.toml", "dk-filter: --config: /etc/dkconf/latin.toml: not UTF-8 at octet 2"),
         (
             "--config /etc/dkconf/bad.toml",
             "dk-filter: /etc/dkconf/bad.toml: socket: 3 is no string; put it in quotes\n"
@@ -291,7 +315,8 @@ def test_action_string_faults(text: str, message: str) -> None:
         parse(["-p", "inet:1", "-C", text], read, "dk-filter")
 
     assert caught.value.exit_status == 78
-    assert str(caught.value) == f"dk-filter: {message}\ndk-filter: (stdin): invalid action configuration"
+    form = "write result=action,... with results bad dns int no miss sec def and actions a d r t"
+    assert str(caught.value) == f"dk-filter: -C {text}: {message}; {form}"
 
 
 @pytest.mark.parametrize(
