@@ -213,12 +213,15 @@ class Engine:
         """What an administrator should know, one line each, for the log at start and reload."""
 
     @classmethod
-    def load(cls, settings: Settings, read_file: Callable[[str], bytes], proved: bool = False) -> Engine:
+    def load(
+        cls, settings: Settings, read_file: Callable[[str], bytes], proved: bool = False, place: str = "keys[{}].path"
+    ) -> Engine:
         """The engine for `settings`.
 
         Args:
             read_file: Returns a file's octets; OSError means that it cannot be read.
             proved: The same octets were loaded before; each RSA key takes a millisecond less.
+            place: Where the administrator wrote a key's path; "{}" stands for its number.
 
         Raises:
             SettingsError: With every key that cannot be used, and why.
@@ -229,7 +232,7 @@ class Engine:
         for number, entry in enumerate(settings.keys):
             if entry.path in failed:
                 continue  # once is enough for a key of many domains
-            where = f"keys[{number}].path: {entry.path}"
+            where = f"{place.format(number)}: {entry.path}"
             try:
                 if entry.path not in keys:
                     keys[entry.path] = PrivateKey.load_pem(_read_key(entry, read_file), proved)

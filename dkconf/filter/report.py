@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from dkconf.filter.config import Settings
 from dkconf.filter.message import Message, Result
 from dkconf.filter.policy import Decision, Finding
 from dkconf.filter.results import log_words, printable
@@ -21,7 +22,20 @@ _WOULD_HAVE: Final = {
     "discard": "would have discarded",
     "quarantine": "would have quarantined",
 }
+_SHOWN_DOMAINS: Final = 3
 _NO_FINDING: Final = Finding("")
+
+
+def summary(settings: Settings) -> str:
+    """What a filter with `settings` does, in a few words for the log at start and reload."""
+    domains = list(dict.fromkeys(entry.domain for entry in settings.keys)) if "sign" in settings.roles else []
+    schemes = dict.fromkeys(scheme for entry in settings.keys for scheme in entry.schemes)
+    names = ", ".join(domains[:_SHOWN_DOMAINS])
+    more = len(domains) - _SHOWN_DOMAINS
+    names += f" and {more} more" if more > 0 else ""
+    words = [f"signs for {names} ({', '.join(schemes)})" if domains else "signs nothing"]
+    words += ["verifies"] if "verify" in settings.roles else []
+    return ", ".join(words) + ("; only observes: changes and refuses nothing" if settings.observe else "")
 
 
 class Line(NamedTuple):

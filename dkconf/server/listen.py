@@ -84,7 +84,8 @@ def open_listener(spec: str, mode: int = 0o660, group: str = "") -> Listener:
             return _open_unix(spec, address, mode, group)
         return _open_inet(spec, family, address, int(port))
     except OSError as error:
-        raise StartFailure(f"{spec}: {error.strerror or error}", EX_UNAVAILABLE) from None
+        hint = "; stop the program that listens there, or name another socket" * (error.errno == errno.EADDRINUSE)
+        raise StartFailure(f"{spec}: {error.strerror or error}{hint}", EX_UNAVAILABLE) from None
 
 
 def adopt(descriptor: int, spec: str) -> Listener:

@@ -68,7 +68,8 @@ class Loader:
     """Reads the command line's settings again whenever asked; relative paths stay those of the start."""
 
     def __init__(self, arguments: Sequence[str], prog: str) -> None:
-        self._arguments, self._prog = tuple(arguments), prog
+        self.prog = prog
+        self._arguments = tuple(arguments)
         self._start, self._uid = os.getcwd(), os.geteuid()
 
     def read(self, path: str) -> bytes:
@@ -94,7 +95,7 @@ class Loader:
 
     def parse(self) -> args.Invocation:
         """Return what the command line asks for; as `args.parse`."""
-        return args.parse(self._arguments, self.read, self._prog)
+        return args.parse(self._arguments, self.read, self.prog)
 
     def load(self, invocation: args.Invocation) -> Loaded:
         """Return the settings of `invocation` with all they need.
@@ -104,7 +105,8 @@ class Loader:
         """
         assert invocation.settings is not None
         files: dict[str, bytes] = {}
-        engine = Engine.load(invocation.settings, self._recorder(files))
+        place = "keys[{}].path" if invocation.config_path else "-s"
+        engine = Engine.load(invocation.settings, self._recorder(files), place=place)
         keys = sorted(files)
         if invocation.settings.records_file:
             path = invocation.settings.records_file
@@ -116,6 +118,11 @@ class Loader:
         bundle = Bundle(invocation.settings, files, self._nameservers(invocation.settings))
         bundle.records()
         return Loaded(bundle, engine, invocation)
+
+    def closed(self, bundle: Bundle) -> Iterator[str]:
+        """Yield a warning for each file of `bundle` that a reload could not read; ask after becoming the user."""
+        barred = (path for path in bundle.files if not os.access(os.path.join(self._start, path), os.R_OK))
+        yield from few(f"{p}: a reload will fail: {self._barred(os.path.join(self._start, p))}" for p in barred)
 
     def _open_keys(self, paths: list[str]) -> Iterator[str]:
         """Warnings about private keys that are open to more people than they should be."""

@@ -19,6 +19,7 @@ from typing import Final
 from dkconf import __version__
 from dkconf.filter import args
 from dkconf.filter.config import Settings, SettingsError
+from dkconf.filter.report import summary
 from dkconf.server import background, journal, listen, privileges
 from dkconf.server.fault import EX_CONFIG, EX_OK, EX_SOFTWARE, StartFailure
 from dkconf.server.load import Loaded, Loader
@@ -50,18 +51,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             journal.stderr_line(f"{PROGRAM}: {problem}")
         return EX_CONFIG
     if invocation.check_only:
-        return _check(loaded)
+        return _check(loader, loaded)
     return _start(loader, loaded)
 
 
-def _check(loaded: Loaded) -> int:
+def _check(loader: Loader, loaded: Loaded) -> int:
     """`-n`: say that all is well, with what is worth knowing."""
     for note in (*loaded.invocation.notes, *loaded.engine.notes):
         journal.stderr_line(f"{PROGRAM}: warning: {note}")
     user = loaded.bundle.settings.user
     try:
         if user:
-            privileges.find(user)
+            identity = privileges.find(user)
+            if os.geteuid() == 0:
+                privileges.drop(identity)
+                for note in loader.closed(loaded.bundle):
+                    journal.stderr_line(f"{PROGRAM}: warning: {note}")
     except StartFailure as error:
         journal.stderr_line(f"{PROGRAM}: {error}")
         return error.exit_status
@@ -122,13 +127,14 @@ def _supervise(
     log: journal.Log,
     waiter: background.Waiter,
 ) -> int:
+    settings = loaded.bundle.settings
     arguments = " ".join(loaded.invocation.arguments)
     log(journal.INFO, f"{PROGRAM} v{__version__} starting (args: {arguments})")
-    for note in (*loaded.invocation.notes, *loaded.engine.notes):
+    for note in (*loaded.invocation.notes, *loaded.engine.notes, *loader.closed(loaded.bundle)):
         log(journal.WARNING, note)
 
     def ready() -> None:
-        log(journal.INFO, f"ready on {opened[0].spec}")
+        log(journal.INFO, f"ready on {opened[0].spec}: {summary(settings)}")
         waiter.tell(EX_OK)
 
     supervisor = Supervisor(

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dkconf.errors import DkconfError
+from dkconf.filter.report import summary
 from dkconf.server import channel, journal, metrics, worker
 from dkconf.server.fault import EX_OK, EX_SOFTWARE
 from dkconf.server.listen import Listener
@@ -360,7 +361,8 @@ class Supervisor:
         except DkconfError as error:
             self._reloads["bad"] += 1
             for line in str(error).splitlines():
-                self._log(journal.ERR, f"reload: {line}")
+                # What a start writes to standard error begins with the program's name, as each line of the log does.
+                self._log(journal.ERR, f"reload: {line.removeprefix(f'{self._loader.prog}: ')}")
             self._log(journal.ERR, "reload: settings and keys stay as they were")
         else:
             self._reloads["good"] += 1
@@ -392,4 +394,4 @@ class Supervisor:
         if fixed:
             self._log(journal.WARNING, f"reload: {', '.join(fixed)} changed; that needs a restart")
         self._hand_out(loaded.bundle)
-        self._log(journal.INFO, f"reload: {len(loaded.bundle.settings.keys)} keys; new messages use them")
+        self._log(journal.INFO, f"reload: new messages use them: {summary(loaded.bundle.settings)}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dkconf.filter.config import Conditions
+from dkconf.filter.config import Conditions, KeyEntry
+from dkconf.filter.report import summary
 from tests.filter.mta import (
     BODY,
     HEADER,
     MakeMta,
     letters,
+    make_settings,
     signed,
 )
 
@@ -65,3 +67,16 @@ def test_a_connection_that_began_under_observe_ends_under_it(mta: MakeMta) -> No
     assert "would have rejected: DKIM bad" in client.line
     client.session.negotiate(*client.offer)
     assert letters(client.send([forged, *signed()])) == "mic"
+
+
+def test_what_a_filter_does_in_a_few_words() -> None:
+    """Observe is named last, where it cannot be overlooked; a host may have ten thousand domains."""
+    many = tuple(KeyEntry(f"{n}.example", "s", "/k/rsa", ("dkim",)) for n in range(5))
+
+    assert summary(make_settings()) == "signs for example.com (dkim, domainkeys), verifies"
+    assert summary(make_settings(keys=())) == "signs nothing, verifies"
+    assert summary(make_settings(roles=("verify",))) == "signs nothing, verifies"
+    assert summary(make_settings(roles=("sign",), keys=many)) == (
+        "signs for 0.example, 1.example, 2.example and 2 more (dkim)"
+    )
+    assert summary(make_settings(observe=True)).endswith(", verifies; only observes: changes and refuses nothing")

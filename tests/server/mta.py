@@ -164,6 +164,11 @@ class Daemon:
         self.wait_for("ready on")
         return self
 
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """What `-n` says to the same settings."""
+        argv = [sys.executable, "-m", "dkconf.server.main", "--config", str(self.config), "-n", *arguments]
+        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
     def start_patched(self, patch: str, nap_seconds: float = 0.0) -> Daemon:
         """Start with some of its times changed; `_nap` takes so long, but not before it serves."""
         code = f"import dkconf.server.{patch}; from dkconf.server.main import main; raise SystemExit(main())"

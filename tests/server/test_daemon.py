@@ -166,6 +166,10 @@ def test_a_reload_cannot_read_what_is_roots_alone(key):
         daemon = Daemon(folder, bare)
         try:
             daemon.start("-u", "nobody")
+            warned = f"{bare}: a reload will fail: user nobody may not read it; open it to that user by owner or group"
+            assert warned in daemon.log  # at a start already, not only when a key is to be changed
+            checked = daemon.check("-u", "nobody")
+            assert (0, True) == (checked.returncode, warned in checked.stderr)
             _reload_as_nobody(daemon, bare, vault)
         finally:
             daemon.__exit__()
@@ -180,7 +184,7 @@ def _reload_as_nobody(daemon, bare, vault):
             daemon.write_config("t", path)
             daemon.signal(signal.SIGHUP)
             daemon.wait_for("reload: settings and keys stay as they were", number)
-            assert f"reload: keys[0].path: {path}: Permission denied: {why}; {advice}\n" in daemon.log
+            assert f" reload: keys[0].path: {path}: Permission denied: {why}; {advice}\n" in daemon.log
             mta.send(message())
             assert [b"s"] == selectors(mta.end_of_message())
         bare.chmod(0o644)

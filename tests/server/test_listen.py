@@ -94,13 +94,15 @@ def test_a_file_in_the_way_is_never_removed(tmp_path):
 
 @pytest.mark.parametrize("spec", ["inet:{port}@127.0.0.1", "local:/nonexistent/s", "inet:1@no-such-host.invalid"])
 def test_what_cannot_be_opened_is_unavailable(spec):
-    """Exit status 69, and the message names the socket."""
+    """Exit status 69; the message names the socket, and says what to do about a program that has it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         spec = spec.format(port=taken.getsockname()[1])
         with pytest.raises(StartFailure, match=spec.split("@")[0]) as caught:
             listen.open_listener(spec)
 
     assert 69 == caught.value.exit_status
+    taken_by_another = str(caught.value).endswith("; stop the program that listens there, or name another socket")
+    assert taken_by_another == spec.endswith("@127.0.0.1")
 
 
 def test_an_unknown_group_or_user():

@@ -13,6 +13,7 @@ import threading
 import pytest
 
 from dkconf.crypto.keys import PrivateKey, generate
+from dkconf.filter.config import SettingsError
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.server import channel, journal, metrics
 from dkconf.server.cache import AnswerCache
@@ -287,6 +288,20 @@ def test_an_open_key_of_a_key_list_is_told_by_its_own_name(tmp_path):
     assert loader.load(loader.parse()).engine.notes == (
         f"{key}: mode 0644 opens this private key to others; 0600 or 0640 is right",
     )
+
+
+def test_a_key_is_named_as_the_administrator_wrote_it(tmp_path):
+    """Who starts with dk-filter's options has no keys[0]."""
+    config, key = tmp_path / "f.toml", tmp_path / "none.pem"
+    config.write_text(f'socket = "inet:1"\n[[keys]]\ndomain = "example.org"\nselector = "s"\npath = "{key}"\n')
+    for arguments, place in (
+        (["--config", str(config)], "keys[0].path"),
+        (["-p", "inet:1", "-d", "example.org", "-s", str(key)], "-s"),
+    ):
+        loader = Loader(arguments, "dkconf-filter")
+        with pytest.raises(SettingsError) as caught:
+            loader.load(loader.parse())
+        assert str(caught.value) == f"{place}: {key}: No such file or directory"
 
 
 # --- channel and service manager
