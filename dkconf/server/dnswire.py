@@ -45,6 +45,10 @@ class Outcome(NamedTuple):
     alias: bytes = b""
     """The name to ask for next, if the server did not follow a CNAME itself."""
     reason: str = ""
+    ttl: int = LONGEST_TTL_SECONDS
+    """Of the alias: what it leads to may be kept no longer."""
+    secure: bool = False
+    """Of the alias."""
 
 
 _FOREIGN: Final = Outcome("foreign")
@@ -146,7 +150,8 @@ def _read(message: dns.message.Message, trust_ad: bool) -> Outcome:
     if message.rcode() == dns.rcode.NXDOMAIN:
         return Outcome("answer", TxtAnswer("absent", (), "NXDOMAIN", _negative_ttl(message), secure))
     if chain.cnames and not _has_soa(message):
-        return Outcome("alias", alias=chain.canonical_name.to_text(omit_final_dot=True).encode("ascii"))
+        alias = chain.canonical_name.to_text(omit_final_dot=True).encode("ascii")
+        return Outcome("alias", alias=alias, ttl=ttl, secure=secure)
     if message.answer and not chain.cnames and all(rrset.name != chain.canonical_name for rrset in message.answer):
         return Outcome("failed", reason="answer for another name")
     if _has(message, dns.rdatatype.NS) and not _has_soa(message):

@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from dkconf.mail.lookup import TxtAnswer, canonical_name
@@ -72,8 +73,8 @@ class _Flight:
     """One lookup under way."""
 
     __slots__ = (
-        "answer", "attempt", "chain", "edns", "failure", "name", "qname", "sockets", "started", "task", "timer",
-        "waiters",
+        "answer", "attempt", "chain", "edns", "failure", "name", "qname", "secure", "sockets", "started",
+        "task", "timer", "ttl", "waiters",
     )  # fmt: skip
 
     def __init__(self, name: bytes, qname: bytes, started: float) -> None:
@@ -85,6 +86,8 @@ class _Flight:
         self.answer: TxtAnswer | None = None
         self.attempt = 0
         self.chain = 0
+        self.ttl, self.secure = dnswire.LONGEST_TTL_SECONDS, True
+        """Of the aliases so far."""
         self.edns = True
         self.failure = ""
 
@@ -222,8 +225,13 @@ class Resolver:
         self, flight: _Flight, sock: socket.socket | None, outcome: dnswire.Outcome, server: tuple[str, int]
     ) -> None:
         if outcome.answer is not None:
-            self._land(flight, outcome.answer)
+            answer = outcome.answer
+            if flight.chain:
+                ttl, secure = min(flight.ttl, answer.ttl), flight.secure and answer.secure
+                answer = replace(answer, ttl=ttl, secure=secure)
+            self._land(flight, answer)
         elif outcome.kind == "alias":
+            flight.ttl, flight.secure = min(flight.ttl, outcome.ttl), flight.secure and outcome.secure
             self._follow(flight, outcome.alias)
         else:
             if outcome.reason == "FORMERR" and flight.edns:

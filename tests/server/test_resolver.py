@@ -334,6 +334,27 @@ def test_an_alias_without_its_target_is_asked_for():
     assert (KEY.encode(),) == _run(go()).strings
 
 
+@pytest.mark.parametrize(("alias_ttl", "ttl", "kept"), [(5, 300, 5), (300, 7, 7), (0, 300, 0)])
+def test_what_an_alias_leads_to_lives_no_longer_than_the_alias(alias_ttl, ttl, kept):
+    """A key is changed by pointing the alias elsewhere. And an answer is secure if all of the way is."""
+
+    def answer(query):
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        if name == "k.example.net":
+            response = dns.message.from_wire(_reply(query, _txt(name, ttl=ttl)))
+            response.flags |= dns.flags.AD
+            return [response.to_wire()]
+        return [_reply(query, f"{name}. {alias_ttl} IN CNAME k.example.net.")]
+
+    async def go():
+        async with _served(answer, trust_ad=True) as (resolver, _):
+            return await _ask(resolver), await _ask(resolver, b"k.example.net")
+
+    by_alias, direct = _run(go())
+    assert (kept, False) == (by_alias.ttl, by_alias.secure)
+    assert (ttl, True) == (direct.ttl, direct.secure)
+
+
 def test_aliases_without_end_are_a_failure():
     """Eight are followed, no more."""
 
