@@ -269,7 +269,8 @@ def _warnings(inventory: Inventory, host: Host, public_keys: PublicKeys) -> Iter
         for selector, key in sorted(inventory.domains[name].selectors.items()):
             if key.state in ("published", "active", "percolating") and (name, selector) not in public_keys:
                 # A percolating key was made long ago: a new one would be another.
-                make = "" if key.state == "percolating" else f"run dkconf keys generate {name} {selector}, or "
+                make = f"for a new key run dkconf keys generate {name} {selector}, else "
+                make = "" if key.state == "percolating" else make
                 yield (
                     f"domains.{name}.selectors.{selector}: no public half beside the inventory, so no record can be "
                     f"shown; {make}put it to keys/{name}/{selector}.pub.pem"

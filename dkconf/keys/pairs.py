@@ -181,8 +181,12 @@ def _targets(key_dir: Path, inventory_dir: Path, request: KeyRequest) -> tuple[P
 
 
 def _refuse_existing(private: Path, public: Path) -> None:
+    another = "take a new selector; a key file is never written over"
+    if os.path.lexists(private) and not os.path.lexists(public):
+        # A key from before dkconf, which its administrator wants to go on using.
+        another = f"to use it write its public half, openssl pkey -in {private} -pubout -out {public}; else {another}"
     for path, way_on in (
-        (private, "take a new selector; a key file is never written over"),
+        (private, another),
         (public, "this selector has its key on another host: copy the private half from there, or take a new selector"),
     ):
         if os.path.lexists(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import threading
 from pathlib import Path
 
@@ -70,11 +71,17 @@ def test_neither_half_is_written_over(place: tuple[Path, Path], which: str) -> N
     Path(other).unlink()
     kept = Path(getattr(made, which)).read_bytes()
 
-    with pytest.raises(KeyFileError, match="is there already"):
+    with pytest.raises(KeyFileError, match="is there already") as caught:
         generate(*place, "example.com", "s1", "ed25519")
 
     assert Path(getattr(made, which)).read_bytes() == kept
     assert not Path(other).exists()
+    _, told, command = str(caught.value).partition("openssl ")
+    assert bool(told) == (which == "private_path")
+    if told:  # the way on for a key that was made elsewhere
+        Path(other).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["openssl", *command.partition(";")[0].split()], check=True)
+        assert read_public_halves(place[1] / "keys")["example.com", "s1"].fingerprint == made.fingerprint
 
 
 def test_a_link_to_nowhere_counts_as_there(place: tuple[Path, Path]) -> None:
