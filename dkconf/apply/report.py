@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from contextlib import suppress
 from typing import Any
 
@@ -85,6 +86,11 @@ def _filters(session: Session, lines: list[Line], data: dict[str, Any]) -> None:
     last = session.last
     ours = {f.name: f for f in last.desired.filters} if last else {}
     services = {s.filter: s for s in last.desired.services} if last else {}
+    watching = {
+        f.filter
+        for f in (last.desired.files if last else ())
+        if f.role == "filter-settings" and tomllib.loads(f.content.decode()).get("observe")
+    }
     names = [*ours, *(n for n in (model.filters if model else ()) if n not in ours)]
     rows = []
     for name in names:
@@ -97,12 +103,13 @@ def _filters(session: Session, lines: list[Line], data: dict[str, Any]) -> None:
         if not isinstance(session.machine, FilesOnly):
             words += ", answers" if not why else f", does not answer ({why})"
         words += "" if name in ours else ", written by hand"
+        words += ", only observes: changes and refuses nothing" if name in watching else ""
         style = "error" if called and why else "plain"
         lines.append((style, f"filter {name}: {words}"))
         rows.append(
             {
                 "name": name, "called": called, "answers": not why, "why": why, "running": running,
-                "socket": socket, "managed": name in ours,
+                "socket": socket, "managed": name in ours, "observes": name in watching,
             }
         )  # fmt: skip
     source = session.system.read(paths.sendmail_mc)

@@ -258,11 +258,14 @@ def signers_of_hosts(checker: Checker, inventory: Inventory) -> None:
                                  f"{' and '.join(map(quote, found))} both sign with {scheme}",
                                  "let one of them sign, by roles or schemes")  # fmt: skip
         for index, domain_name in enumerate(host.domains):
+            watching = [n for n in on(host) if inventory.filters[n].observe and "sign" in inventory.filters[n].roles]
             _judge_signers(checker, ("hosts", name, "domains", index), domain_name,
-                           inventory.domains[domain_name], by_scheme)  # fmt: skip
+                           inventory.domains[domain_name], by_scheme, watching)  # fmt: skip
 
 
-def _judge_signers(checker: Checker, path: Path, name: str, domain: Domain, by_scheme: dict[str, list[str]]) -> None:
+def _judge_signers(
+    checker: Checker, path: Path, name: str, domain: Domain, by_scheme: dict[str, list[str]], watching: list[str]
+) -> None:
     lacking = [scheme for scheme in domain.sign if not by_scheme[scheme]]
     strict = domain.domainkeys_policy is not None and domain.domainkeys_policy.signs == "all"
     if strict and ("domainkeys" in lacking or "domainkeys" not in domain.sign):
@@ -270,8 +273,12 @@ def _judge_signers(checker: Checker, path: Path, name: str, domain: Domain, by_s
                          "signs none of it with DomainKeys",
                          "write signs: some until every host signs, or switch the signer on")  # fmt: skip
     elif domain.sign and len(lacking) == len(domain.sign):
-        checker.at_value("DOM002", path, f"mail of {quote(name)} leaves this host unsigned: no filter that is on "
-                         f"signs with {' or '.join(domain.sign)}", "add a signer, or take the domain out")  # fmt: skip
+        which = f"no filter that is on signs with {' or '.join(domain.sign)}"
+        would = "add a signer, or take the domain out"
+        if watching:
+            which = f"{' and '.join(map(quote, watching))} only {'observe' if watching[1:] else 'observes'}"
+            would = "take observe away once the log is what you want"
+        checker.at_value("DOM002", path, f"mail of {quote(name)} leaves this host unsigned: {which}", would)
 
 
 def services_of_hosts(checker: Checker, inventory: Inventory) -> None:

@@ -104,6 +104,20 @@ def test_status_without_an_inventory(host: Host) -> None:
     assert 1 == operations.status(host.ctx(inventory=None)).data["generation"]
 
 
+def test_status_says_that_a_filter_only_observes(own: Host) -> None:
+    """Else nothing tells an administrator why mail that the filter answers for leaves unsigned."""
+    operations.apply_plan(own.ctx())
+    assert [False] == [row["observes"] for row in operations.status(own.ctx()).data["filters"]]
+
+    program = "    program: dkconf-filter\n"
+    own.inventory.write_text(own.inventory.read_text().replace(program, f"{program}    observe: true\n"))
+    operations.apply_plan(own.ctx())
+    outcome = operations.status(own.ctx())
+
+    assert [True] == [row["observes"] for row in outcome.data["filters"]]
+    assert any(line.endswith("only observes: changes and refuses nothing") for _, line in outcome.lines)
+
+
 def test_take_over_of_what_is_not_there(host: Host) -> None:
     """--take-over of a name or path that names nothing is refused: it may be misspelt."""
     with pytest.raises(Refused, match="no line of filter singer"):
