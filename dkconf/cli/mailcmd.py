@@ -29,6 +29,8 @@ CANONICALIZATIONS = {
         **{form: form for form in ("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")},
     },
 }
+EPOCH = click.IntRange(0, 10**12 - 1)
+"""RFC 6376 section 3.5: more than twelve digits in t= need not be understood."""
 DEFAULT_CANONICALIZATION = {"domainkeys": "nofws", "dkim": "relaxed/simple"}
 
 
@@ -54,7 +56,7 @@ def _octets(path: str) -> bytes:
 @mail.command(short_help="Verify every signature of messages.")
 @click.argument("messages", nargs=-1, required=True, metavar="MESSAGE...")
 @click.option("--records", metavar="FILE", help='Answer from FILE (NAME TXT "...") instead of the DNS.')
-@click.option("--now", type=int, metavar="EPOCH", help="Seconds since 1970 for t= and x=; default: the clock.")
+@click.option("--now", type=EPOCH, metavar="EPOCH", help="Seconds since 1970 for t= and x=; default: the clock.")
 @click.option("--min-bits", type=click.IntRange(512, 16384), metavar="N", help="Shorter RSA keys do not pass.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per message, a line each.")
 def verify(messages: tuple[str, ...], records: str | None, now: int | None, min_bits: int | None, as_json: bool) -> int:
@@ -202,7 +204,7 @@ def _as_lines(path: str, outcome: Outcome) -> list[tuple[str, str]]:
     metavar="C",
     help="domainkeys: simple or nofws (default); dkim: HEADER/BODY, each simple or relaxed (relaxed/simple).",
 )
-@click.option("--now", type=int, metavar="EPOCH", help="t= of the signature; default: the clock.")
+@click.option("--now", type=EPOCH, metavar="EPOCH", help="t= of the signature; default: the clock.")
 def sign(
     file: str, domain: str, selector: str, key: str, scheme: str, canonicalization: str | None, now: int | None
 ) -> int:
@@ -235,11 +237,15 @@ def _sign(octets: bytes, domain: str, selector: str, key: str, scheme: str, form
     from dkconf.filter.values import selector as check_selector
     from dkconf.mail.header import parse_message
 
-    try:
-        check_domain(domain)
-        check_selector(selector)
-    except ValueError as error:
-        raise UsageProblem(str(error)) from None
+    checks: tuple[tuple[str, str, Callable[[str], str]], ...] = (
+        ("--domain", domain, check_domain),
+        ("--selector", selector, check_selector),
+    )
+    for option, value, check in checks:
+        try:
+            check(value)
+        except ValueError as error:
+            raise UsageProblem(f"{option} {error}") from None
     chosen: Any = (scheme,)
     settings = Settings(
         socket="",
