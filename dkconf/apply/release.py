@@ -6,6 +6,7 @@ come back. Keys stay: they are the administrator's. Generations stay too, for `r
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from dkconf.apply.activate import Target, Work
@@ -25,7 +26,7 @@ from dkconf.plan.actual import ActualState, FileState, LastApplied
 from dkconf.plan.diff import diff
 from dkconf.plan.model import FileChange, FilterChange, Plan
 from dkconf.plan.text import render
-from dkconf.sendmail import cf, mc
+from dkconf.sendmail import cf, endpoint, mc
 from dkconf.spec.model import Timeouts
 
 
@@ -158,6 +159,28 @@ def _restored_filters(text: str, desired: DesiredState, restored: tuple[str, ...
     return tuple(found)
 
 
+def _going_on(restored: tuple[MilterFilter, ...], desired: DesiredState) -> frozenset[str]:
+    """Return the filters that their hand-made lines call where they run now.
+
+    One that took the place of another program, on a socket of its own, is called by nobody afterwards.
+    """
+    ours = {f.name: f.socket for f in desired.filters}
+    return frozenset(f.name for f in restored if not _surely_elsewhere(f.socket, ours[f.name]))
+
+
+def _surely_elsewhere(one: str, other: str) -> bool:
+    """Return whether two S= name two places, in whatever spelling: a filter in use must not be stopped."""
+    try:
+        first, second = endpoint.parse(one), endpoint.parse(other)
+    except endpoint.EndpointError:
+        return False
+    if first.path and second.path:
+        return os.path.realpath(first.path) != os.path.realpath(second.path)
+    # A host has more than one name, and a port may be given by that of a service.
+    numbers = first.port.isdigit() and second.port.isdigit()
+    return bool(first.path or second.path) or (numbers and int(first.port) != int(second.port))
+
+
 def _work(
     session: Session,
     last: LastApplied,
@@ -169,7 +192,8 @@ def _work(
 ) -> Work:
     desired, originals, paths = last.desired, session.engine.originals, last.desired.paths
     stamp = now_ns()
-    stays = {f.path for f in desired.files if f.filter in restored}
+    goes_on = _going_on(_restored_filters(text, desired, restored), desired)
+    stays = {f.path for f in desired.files if f.filter in goes_on}
     targets: list[Target] = []
     for file in desired.files:
         # Of a filter that goes on under its hand-made line, the settings as they were found.
@@ -183,8 +207,8 @@ def _work(
     sockets = {f.name: f.socket for f in desired.filters}
     managed = {s.filter: s for s in desired.services if s.managed}
     running = {n: s for n, s in managed.items() if actual.running.get(n)}
-    reload = tuple(ServiceStep(s, True, sockets.get(n, "")) for n, s in running.items() if n in restored)
-    stop = tuple(ServiceStep(s, True, sockets.get(n, "")) for n, s in running.items() if n not in restored)
+    reload = tuple(ServiceStep(s, True, sockets.get(n, "")) for n, s in running.items() if n in goes_on)
+    stop = tuple(ServiceStep(s, True, sockets.get(n, "")) for n, s in running.items() if n not in goes_on)
     unit_filters = [f.filter for f in desired.files if f.path in remove and f.role in UNIT_ROLES]
     return Work(
         command="release",

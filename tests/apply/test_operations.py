@@ -341,6 +341,31 @@ def test_hand_made_line_is_taken_over(host: Host) -> None:
     assert "signer" in host.machine.up
 
 
+@pytest.mark.parametrize(
+    "socket, stopped",
+    [
+        ("inet:8891@localhost", True),
+        ("local:/run/old.sock", True),
+        ("inet:8894@localhost", False),
+        ("inet:milter@localhost", False),
+    ],
+)
+def test_release_stops_a_filter_that_nobody_calls_any_more(own: Host, socket: str, stopped: bool) -> None:
+    """One that took the place of another program, under its name and on a socket of its own, has nothing to do."""
+    line = f"INPUT_MAIL_FILTER(`own', `S={socket}, F=T')dnl\n"
+    source = MC.replace("MAILER_DEFINITIONS\n", line + "MAILER_DEFINITIONS\n").encode()
+    own.system.put(MC_PATH, source, group="smmsp")
+    own.system.put(CF_PATH, build_cf(source, None), group="smmsp")
+    before = own.etc()
+    operations.apply_plan(own.ctx(take_over=frozenset({"own"})))
+    assert "own" in own.machine.up
+
+    operations.release(own.ctx())
+    assert ["own"] == own.called()
+    assert stopped == ("own" not in own.machine.up)
+    assert before.keys() == own.etc().keys()
+
+
 def test_release_leaves_the_host_as_found(host: Host) -> None:
     """After release the host's files are what they were, times included, and no generation is in force."""
     before = dict(host.system.files)
