@@ -9,7 +9,7 @@ import pytest
 from dkconf.filter.config import KeyEntry, Settings, SettingsError
 from dkconf.filter.engine import Engine
 from dkconf.filter.glob import Glob
-from dkconf.filter.hosts import HostList
+from dkconf.filter.hosts import HostList, _number
 from tests.filter.mta import ED_PEM, FILES, RSA_PEM, make_settings, read
 
 
@@ -226,3 +226,13 @@ def test_an_empty_list_matches_nobody() -> None:
     """And is false, so that callers can skip it."""
     assert not HostList([])
     assert not HostList([]).matches(b"localhost", b"127.0.0.1")
+
+
+def test_an_address_is_read_once() -> None:
+    """What no address can be is not remembered, however much of it a client sends."""
+    hosts = HostList(["192.0.2.0/24"])
+    _number.cache_clear()
+
+    assert [True] * 3 == [hosts.matches(b"", b"192.0.2.7") for _ in range(3)]
+    assert not hosts.matches(b"", b"1" * 60000)
+    assert (2, 1, 1) == (_number.cache_info().hits, _number.cache_info().misses, _number.cache_info().currsize)
