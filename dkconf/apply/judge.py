@@ -224,14 +224,20 @@ def _signatures(
                 found.notes.append(f"{what} is there; its public half is not known here, so it is not verified")
             elif verdict.result != "pass":
                 found.refuse(f"{what} does not verify: {verdict.result} ({verdict.reason})")
+    # What a program of somebody else's signs is known by hearsay: it may hold the same key.
+    others = [o.name for o in desired.filters if o.enabled and o.program == "external" and "sign" in o.roles]
     for one in desired.filters:
         for signature in _of(one.signs, after.domain):
             key = (signature.scheme, signature.domain, signature.selector)
             if not one.enabled and key in there and key not in meant:
-                found.refuse(
+                words = (
                     f"the canary carries a {signature.scheme} signature with {signature.selector} for "
                     f"{signature.domain}, although filter {one.name} is not called"
                 )
+                if others:
+                    found.notes.append(f"{words}; it may be by {' or '.join(others)}")
+                else:
+                    found.refuse(words)
 
 
 def _of(signs: Iterable[Signature], domain: str) -> list[Signature]:

@@ -6,9 +6,11 @@ import dataclasses
 
 import pytest
 
-from dkconf.apply.judge import why_unsigned
+from dkconf.apply.judge import Judgement, _compare, why_unsigned
 from dkconf.desired.platform import PLATFORMS
-from dkconf.desired.state import DesiredState, ManagedFile, MilterFilter, Service
+from dkconf.desired.state import DesiredState, ManagedFile, MilterFilter, Service, Signature
+from dkconf.probe.canary import Canary
+from dkconf.sendmail import qf
 from dkconf.spec.model import Timeouts
 
 FILTER = MilterFilter(
@@ -59,3 +61,22 @@ def test_what_a_canary_cannot_show(settings: str, argv: tuple[str, ...], program
     found = why_unsigned(dataclasses.replace(FILTER, program=program), desired(settings, argv))  # type: ignore[arg-type]
 
     assert signs == (found == "")
+
+
+@pytest.mark.parametrize("program, refused", [("external", False), ("dkconf-filter", True)])
+def test_a_signature_may_be_by_another_program_with_the_same_key(program: str, refused: bool) -> None:
+    """A dk-filter that is called again signs what the filter after it signed; nobody said so to the inventory."""
+    sign = b" a=rsa-sha1; s=mail; d=example.org; c=nofws; q=dns;\r\n\th=from; b=QUJD"
+    fields = (qf.Field(b"DomainKey-Signature", sign, b""), qf.Field(b"From", b" a@example.org", b""))
+    canary = Canary(("old",), "example.org", (), fields, b"", "q")
+    off = dataclasses.replace(
+        FILTER, enabled=False, signs=(Signature("domainkeys", "example.org", "mail", "rsa-sha1"),)
+    )
+    other = dataclasses.replace(FILTER, name="old", program=program)  # type: ignore[arg-type]
+    found = Judgement(before=[canary], after=[canary])
+
+    _compare(found, dataclasses.replace(desired(), filters=(off, other)), ())
+
+    words = "although filter f is not called"
+    assert refused == any(words in refusal.sentence for refusal in found.refusals)
+    assert refused == (not any(note.endswith(f"{words}; it may be by old") for note in found.notes))
