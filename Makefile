@@ -25,6 +25,7 @@ bench: setup  ## figures as ratios; see bench/README.md
 	@$(PYTHON) bench/manager.py
 	@$(PYTHON) bench/repository.py
 	@$(PYTHON) bench/resolver.py
+	@$(PYTHON) bench/stages.py
 	@$(PYTHON) bench/filter.py
 
 setup:
