@@ -241,7 +241,7 @@ def start_named(place: Place) -> subprocess.Popen[bytes]:
     )
     (path / "named.conf").write_text(
         f'options {{ directory "{path}"; listen-on {{ {NAMESERVER}; }};\n'
-        f' listen-on-v6 {{ none; }}; recursion no; pid-file none; }};\ncontrols {{ }};\n'
+        f" listen-on-v6 {{ none; }}; recursion no; pid-file none; }};\ncontrols {{ }};\n"
         f'zone "{DOMAIN}" {{ type primary; file "zone"; }};\n'
     )
     for each in (path, path / "zone", path / "named.conf"):

@@ -194,10 +194,7 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "dns-answer": [
         # An alias and the record it leads to; the record itself; no data; a referral.
-        _ANSWER
-        + b"\xc0\x0c\0\5\0\1\0\0\0\x3c\0\4\1x\xc0\x19"
-        + b"\1x\xc0\x19\0\x10\0\1\0\0\0\x3c\0\6\1v\3p=A"
-        + _SOA,
+        _ANSWER + b"\xc0\x0c\0\5\0\1\0\0\0\x3c\0\4\1x\xc0\x19" + b"\1x\xc0\x19\0\x10\0\1\0\0\0\x3c\0\6\1v\3p=A" + _SOA,
         _ANSWER[:7] + b"\1\0\0" + _ANSWER[10:] + b"\xc0\x0c\0\x10\0\1\0\0\0\x3c\0\6\1v\3p=A",
         _ANSWER[:7] + b"\0" + _ANSWER[8:] + _SOA,
         _ANSWER[:7] + b"\0" + _ANSWER[8:] + b"\0\0\2\0\1\0\0\0\x3c\0\1\0",

@@ -43,9 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 SIDEWAYS = {
-    "desired": {
-        "dkim.choice", "dkim.keyrecord", "domainkeys.keyrecord", "domainkeys.policyrecord", "filter.config"
-    },
+    "desired": {"dkim.choice", "dkim.keyrecord", "domainkeys.keyrecord", "domainkeys.policyrecord", "filter.config"},
     "dns": {"dkim.keyrecord", "domainkeys.keyrecord", "domainkeys.policyrecord"},
 }
 """Rooms that may open only these windows of the filter half: formats and defaults, never behaviour."""

@@ -201,9 +201,7 @@ class Connection:
         """Keep commands for later; as long as there are any, nothing more is read."""
         if not commands and self._fault is None:
             return
-        owned = [
-            m.Body(memoryview(bytes(c.chunk)), c.last) if isinstance(c, m.Body) else c for c in commands
-        ]
+        owned = [m.Body(memoryview(bytes(c.chunk)), c.last) if isinstance(c, m.Body) else c for c in commands]
         self._backlog = (self._backlog or []) + owned
         self._worker.ready.forget(self.sock.fileno())
 

@@ -143,9 +143,7 @@ def _read(message: dns.message.Message, trust_ad: bool) -> Outcome:
     secure = trust_ad and bool(message.flags & dns.flags.AD)
     ttl = min(int(chain.minimum_ttl), LONGEST_TTL_SECONDS)
     if chain.answer is not None:
-        strings = tuple(
-            b"".join(record.strings) for record in chain.answer if isinstance(record, TXTBase)
-        )
+        strings = tuple(b"".join(record.strings) for record in chain.answer if isinstance(record, TXTBase))
         return Outcome("answer", TxtAnswer("found", strings, "", ttl, secure))
     if message.rcode() == dns.rcode.NXDOMAIN:
         return Outcome("answer", TxtAnswer("absent", (), "NXDOMAIN", _negative_ttl(message), secure))

@@ -107,9 +107,7 @@ def render(shared: Shared, extra: dict[str, float]) -> str:
         if family.kind == "histogram":
             lines += _histogram(name, totals)
         else:
-            lines += [
-                f"{key} {_number(totals[key])}" for key in sorted(totals) if key.partition("{")[0] == name
-            ]
+            lines += [f"{key} {_number(totals[key])}" for key in sorted(totals) if key.partition("{")[0] == name]
     return "\n".join(lines) + "\n"
 
 

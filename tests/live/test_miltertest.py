@@ -173,9 +173,7 @@ def daemon(tmp_path_factory):
     key.write_bytes(generate("rsa", 2048))
     record = format_record("rsa", PrivateKey.load_pem(key.read_bytes()).public_der).decode()
     quoted = " ".join(f'"{record[i : i + 250]}"' for i in range(0, len(record), 250))
-    (path / "records").write_text(
-        f"s._domainkey.example.org TXT {quoted}\ns._domainkey.slow.example TIMEOUT\n"
-    )
+    (path / "records").write_text(f"s._domainkey.example.org TXT {quoted}\ns._domainkey.slow.example TIMEOUT\n")
     running = Daemon(path, None, extra=f'[dns]\nrecords_file = "{path}/records"\n')
     running.config.write_text(
         running.config.read_text()
@@ -190,9 +188,7 @@ def test_miltertest(daemon: Daemon, tmp_path: Path, title: str):
     """miltertest finds what the title says, and reports no error of protocol."""
     script = tmp_path / "script.lua"
     script.write_text(f'socket = "unix:{daemon.socket}"\n{PRELUDE}\n{SCRIPTS[title]}')
-    done = subprocess.run(
-        ["miltertest", "-s", str(script)], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(["miltertest", "-s", str(script)], capture_output=True, text=True, timeout=60, check=False)
 
     assert 0 == done.returncode, done.stdout + done.stderr + daemon.log[-2000:]
     assert "Traceback" not in daemon.log

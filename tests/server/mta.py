@@ -145,9 +145,7 @@ class Daemon:
 
     def write_config(self, selector: str = "s", key: Path | None = None) -> None:
         key = key or self.key
-        keys = (
-            f'[[keys]]\ndomain = "example.org"\nselector = "{selector}"\npath = "{key}"\n' if key else ""
-        )
+        keys = f'[[keys]]\ndomain = "example.org"\nselector = "{selector}"\npath = "{key}"\n' if key else ""
         self.config.write_text(
             f'socket = "local:{self.socket}"\nlog = "stderr"\nworkers = {self.workers}\n'
             f'metrics = "local:{self.metrics_path}"\n{self.extra}\n{keys}'

@@ -127,9 +127,7 @@ def test_silence_holds_nobody_up(daemon):
         mta.sock.close()
 
 
-@pytest.mark.parametrize(
-    "value", [bytes(range(1, 256)), b"\xff" * 200, b"\r\n\t\x0b\x0c", b"=?utf-8?q?=00?= \x80"]
-)
+@pytest.mark.parametrize("value", [bytes(range(1, 256)), b"\xff" * 200, b"\r\n\t\x0b\x0c", b"=?utf-8?q?=00?= \x80"])
 def test_8_bit_everywhere(daemon, value):
     """In header names and values, addresses, host name, macros, body."""
     with Mta(daemon.socket) as mta:
@@ -256,6 +254,7 @@ def test_macros_without_end(daemon):
 
 def test_macros_for_every_letter(daemon):
     """Those of no stage are not kept: with 64 KB for each of 256 letters a connection would hold 16 MB."""
+
     def resident() -> int:
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in daemon.children()) * 4096
 

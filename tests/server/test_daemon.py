@@ -377,9 +377,7 @@ def test_an_inherited_socket_is_served(tmp_path, key):
             f"exec 3<&{server.fileno()}; exec env LISTEN_FDS=1 LISTEN_PID=$$ {sys.executable}"
             f" -m dkconf.server.main --config {own.config} -f"
         )
-        own.process = subprocess.Popen(
-            ["/bin/bash", "-c", command], pass_fds=[server.fileno()], stderr=log, cwd=ROOT
-        )
+        own.process = subprocess.Popen(["/bin/bash", "-c", command], pass_fds=[server.fileno()], stderr=log, cwd=ROOT)
         own.wait_for("ready on fd:3")
         with Mta(server.getsockname()) as mta:
             mta.begin()

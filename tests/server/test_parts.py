@@ -163,9 +163,7 @@ def test_json_lines_carry_their_fields(capfd):
 
     [line] = capfd.readouterr().err.splitlines()
     entry = json.loads(line)
-    assert ("err", "x\ny", "q\\xff", "bad") == tuple(
-        entry[k] for k in ("level", "message", "queue_id", "condition")
-    )
+    assert ("err", "x\ny", "q\\xff", "bad") == tuple(entry[k] for k in ("level", "message", "queue_id", "condition"))
 
 
 @pytest.mark.parametrize(
@@ -261,9 +259,7 @@ def test_a_worker_proves_no_key_again(monkeypatch, tmp_path):
     """Of 10,000 keys that took a worker 11 s of a reload, in which it answered nobody; the parent has done it."""
     key, config = tmp_path / "k.pem", tmp_path / "f.toml"
     key.write_bytes(generate("rsa", 1024))
-    config.write_text(
-        f'socket = "inet:1"\n[[keys]]\ndomain = "example.org"\nselector = "s"\npath = "{key}"\n'
-    )
+    config.write_text(f'socket = "inet:1"\n[[keys]]\ndomain = "example.org"\nselector = "s"\npath = "{key}"\n')
     proved = []
     load_pem = PrivateKey.load_pem
     monkeypatch.setattr(

@@ -117,9 +117,7 @@ def test_several_records_stay_apart():
     assert {b"one", b"two"} == set(_run(go()).strings)
 
 
-@pytest.mark.parametrize(
-    ("rcode", "reason"), [(dns.rcode.NXDOMAIN, "NXDOMAIN"), (dns.rcode.NOERROR, "no TXT record")]
-)
+@pytest.mark.parametrize(("rcode", "reason"), [(dns.rcode.NXDOMAIN, "NXDOMAIN"), (dns.rcode.NOERROR, "no TXT record")])
 def test_negative_answers_live_as_long_as_the_soa_says(rcode, reason):
     """NXDOMAIN and no data are "absent", kept for the lesser of the SOA's TTL and minimum (RFC 2308 5)."""
 
