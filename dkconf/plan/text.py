@@ -81,7 +81,25 @@ def _file(change: FileChange) -> Iterator[Line]:
         return
     yield "head", f"{change.path}: {_verb(change)}"
     if change.role != "key" and change.action != "attributes":
-        yield from unified(change.path, change.before, change.after)
+        if change.before and change.after:
+            yield from unified(change.path, change.before, change.after)
+        else:
+            yield from _whole(change.before, change.after)
+
+
+def _whole(before: bytes, after: bytes) -> Iterator[Line]:
+    """A file that comes or goes as a whole: what it says, without comments and empty lines."""
+    style, sign = ("add", "+") if after else ("remove", "-")
+    left_out = 0
+    for line in _shown(after or before):
+        words = line.strip()
+        if not words or (words.startswith("#") and not words.startswith("#!")):
+            left_out += 1
+        else:
+            yield style, sign + line
+    if left_out:
+        render = "; `dkconf render` writes them" if after else ""
+        yield "dim", f"  ({left_out} lines of comments and empty ones are not shown{render})"
 
 
 def _verb(change: FileChange) -> str:

@@ -27,7 +27,7 @@ def shown(desired: DesiredState, actual: ActualState, last: object = None) -> st
 
 
 def test_what_a_person_reads(signer: MilterFilter) -> None:
-    """Filters in words, records and fingerprints one line each, a unified diff per file."""
+    """Filters in words, records and fingerprints one line each; a diff of a file, or what a new one says."""
     desired = state(signer)
 
     words = shown(desired, before_dkconf(desired))
@@ -35,10 +35,29 @@ def test_what_a_person_reads(signer: MilterFilter) -> None:
     assert "filter signer: absent -> called by sendmail" in words
     assert f"+ key s1._domainkey.example.com rsa sha256 {FINGERPRINT}" in words
     assert "+ record s1._domainkey.example.com TXT 3600 v=DKIM1; p=AAAA" in words
-    assert f"--- a{PATHS.fragment}\n+++ b{PATHS.fragment}\n@@" in words
+    assert f"--- a{PATHS.sendmail_mc}\n+++ b{PATHS.sendmail_mc}\n@@" in words
+    assert f"--- a{PATHS.fragment}" not in words
     assert "+include(`/etc/mail/m4/dkconf.m4')dnl" in words
     assert f"{PATHS.sendmail_cf}: rebuilt from sendmail.mc" in words
     assert "start filter signer: it does not run yet" in words
+
+
+def test_a_new_file_is_shown_without_its_comments(signer: MilterFilter) -> None:
+    """A first apply has hundreds of lines, most of them explanations; it is said how many are left out."""
+    desired = state(signer)
+    content = b"#!/bin/sh\n# why\n\nkey = 1  # kept\n   # indented\n[table]\n"
+    files = tuple(replace(f, content=content) if f.path == SETTINGS else f for f in desired.files)
+    desired = replace(desired, files=files)
+
+    words = shown(desired, before_dkconf(desired))
+    assert (
+        "+#!/bin/sh\n+key = 1  # kept\n+[table]\n"
+        "  (3 lines of comments and empty ones are not shown; `dkconf render` writes them)\n"
+    ) in words
+
+    gone = replace(desired, files=tuple(f for f in desired.files if f.path != SETTINGS))
+    words = shown(gone, *applied(desired))
+    assert "-key = 1  # kept\n-[table]\n  (3 lines of comments and empty ones are not shown)" in words
 
 
 def test_a_long_record_is_shown_by_its_beginning(signer: MilterFilter) -> None:
