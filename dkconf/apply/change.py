@@ -96,6 +96,15 @@ def judge(session: Session, order: Order) -> Judged:
         emergency=order.emergency,
         accepted=session.ctx.accept_risk,
     )
+    return tried(session, case)
+
+
+def tried(session: Session, case: Case) -> Judged:
+    """Build and try a candidate configuration, and say so where something is built.
+
+    Raises:
+        DkconfError: It cannot be built.
+    """
     if not isinstance(session.machine, FilesOnly):
         session.ctx.say("plain", "building and trying the candidate configuration")
     return session.machine.judge(case)

@@ -32,16 +32,11 @@ def commit_of(path: str) -> Commit:
 
 
 def _git(top: Path, *arguments: str) -> str | None:
-    call = git_call(top, *arguments)
     try:
         done = subprocess.run(
-            call.argv,
+            **git_call(top, *arguments),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=call.env,
-            user=call.user,
-            group=call.group,
-            extra_groups=call.extra_groups,
             timeout=TIMEOUT_SECONDS,
             check=False,
         )

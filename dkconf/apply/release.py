@@ -10,10 +10,10 @@ import os
 from dataclasses import replace
 
 from dkconf.apply.activate import Target, Work
-from dkconf.apply.change import activated
+from dkconf.apply.change import activated, tried
 from dkconf.apply.context import Context, Line, Outcome
 from dkconf.apply.journal import Outstanding, ServiceStep
-from dkconf.apply.machine import Case, FilesOnly, Judged
+from dkconf.apply.machine import Case, Judged
 from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, actor, ask, change, need_generation, refuse_while_waiting
 from dkconf.apply.settle import forget_originals
@@ -133,9 +133,7 @@ def _judge(session: Session, last: LastApplied, actual: ActualState, text: str, 
         changed=frozenset(),
         accepted=session.ctx.accept_risk,
     )
-    if not isinstance(session.machine, FilesOnly):
-        session.ctx.say("plain", "building and trying the candidate configuration")
-    return session.machine.judge(case)
+    return tried(session, case)
 
 
 def _restored_filters(text: str, desired: DesiredState, restored: tuple[str, ...]) -> tuple[MilterFilter, ...]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from contextlib import suppress
 from typing import Any
 
 from dkconf.apply.clock import utc
 from dkconf.apply.context import Context, Line, Outcome
 from dkconf.apply.machine import FilesOnly
 from dkconf.apply.observe import observe
-from dkconf.apply.session import Session, against, host_in, load, look, wanted
+from dkconf.apply.session import Session, look, wanted
 from dkconf.apply.unmanaged import paths_of
 from dkconf.errors import DkconfError, Status
 from dkconf.plan.actual import ActualState, LastApplied
@@ -27,11 +26,12 @@ def status(ctx: Context) -> Outcome:
     session = look(ctx)
     lines: list[Line] = []
     data: dict[str, Any] = {}
+    plan, pending = _plans(session)
     _generation(session, lines, data)
-    _under_way(session, lines, data)
+    _under_way(session, pending, lines, data)
     _filters(session, lines, data)
     _keys(session, lines, data)
-    changed = _drift(session, lines, data)
+    changed = _drift(session, plan, pending, lines, data)
     return Outcome(Status.OK, tuple(lines), data, changed)
 
 
@@ -52,7 +52,7 @@ def _generation(session: Session, lines: list[Line], data: dict[str, Any]) -> No
     data["applied"] = {"created": manifest.created, "actor": manifest.actor, "command": manifest.command}
 
 
-def _under_way(session: Session, lines: list[Line], data: dict[str, Any]) -> None:
+def _under_way(session: Session, pending: Plan | None, lines: list[Line], data: dict[str, Any]) -> None:
     """A change that is not over: interrupted, unconfirmed, or with a filter still to be stopped."""
     journal = session.engine.journal.read()
     if journal is not None and journal.phase == "confirming" and journal.deadline is not None:
@@ -68,12 +68,8 @@ def _under_way(session: Session, lines: list[Line], data: dict[str, Any]) -> Non
         told = ", ".join(names) or "-"
         lines.append(("warn", f"not stopped yet: {told}; the next `dkconf apply` does it once nobody is connected"))
         data["outstanding"] = names
-    overrides = session.engine.journal.overrides()
-    if session.ctx.inventory:
-        # One that the inventory follows by now is none any more; an inventory that cannot be read is told of below.
-        with suppress(DkconfError):
-            inventory, _ = load(session.ctx)
-            overrides = against(inventory.hosts.get(host_in(session.ctx, inventory)), overrides)
+    # One that the inventory follows by now is none any more.
+    overrides = session.engine.journal.overrides() if pending is None else dict(pending.overrides)
     for name, on in sorted(overrides.items()):
         lines.append(("warn", f"override: {name} is {'on' if on else 'off'} on this host, whatever the inventory says"))
     data["overrides"] = overrides
@@ -141,9 +137,8 @@ def _keys(session: Session, lines: list[Line], data: dict[str, Any]) -> None:
     data["keys"] = rows
 
 
-def _drift(session: Session, lines: list[Line], data: dict[str, Any]) -> bool:
+def _drift(session: Session, plan: Plan | None, pending: Plan | None, lines: list[Line], data: dict[str, Any]) -> bool:
     """Two columns per file: changed since we last wrote it, and what apply would do."""
-    plan, pending = _plans(session)
     if plan is None:
         data["files"] = []
         return False

@@ -18,16 +18,11 @@ class Repository:
 
     def run(self, *arguments: str) -> bytes | None:
         """Return what git says; None if it fails, cannot be run or takes too long."""
-        call = git_call(self.top, *arguments, path=os.environ.get("PATH", os.defpath))
         try:
             done = subprocess.run(
-                call.argv,
+                **git_call(self.top, *arguments, path=os.environ.get("PATH", os.defpath)),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                env=call.env,
-                user=call.user,
-                group=call.group,
-                extra_groups=call.extra_groups,
                 timeout=TIMEOUT_SECONDS,
                 check=False,
             )

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NOBODY = 65534
 """Where everybody may write: a user that owns nothing."""
@@ -30,19 +29,8 @@ _ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GitCall:
-    """A call of git, for whoever runs it; user and groups are None where it runs as ourselves."""
-
-    argv: Sequence[str]
-    env: Mapping[str, str]
-    user: int | None
-    group: int | None
-    extra_groups: list[int] | None
-
-
-def git_call(top: Path, *arguments: str, path: str = _ENVIRONMENT["PATH"]) -> GitCall:
-    """Return how git is asked `arguments` about the repository `top`.
+def git_call(top: Path, *arguments: str, path: str = _ENVIRONMENT["PATH"]) -> dict[str, Any]:
+    """Return how git is asked `arguments` about the repository `top`: keyword arguments for `subprocess.run`.
 
     Args:
         path: Where git is looked for, if it runs as ourselves.
@@ -50,9 +38,9 @@ def git_call(top: Path, *arguments: str, path: str = _ENVIRONMENT["PATH"]) -> Gi
     settings = [part for setting in (*_OFF, f"safe.directory={top}") for part in ("-c", setting)]
     argv = ["git", "-C", str(top), "--no-pager", *settings, *arguments]
     other = other_writer(top)
-    if other is not None:
-        return GitCall(argv, _ENVIRONMENT, *other, [])
-    return GitCall(argv, {**_ENVIRONMENT, "PATH": path}, None, None, None)
+    if other is None:
+        return {"args": argv, "env": {**_ENVIRONMENT, "PATH": path}}
+    return {"args": argv, "env": _ENVIRONMENT, "user": other[0], "group": other[1], "extra_groups": []}
 
 
 def find_top(folder: Path) -> Path | None:
