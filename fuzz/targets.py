@@ -85,14 +85,14 @@ def authentication_results(octets: bytes) -> None:
     parsed = authres.parse_authres(octets)
     assert parsed is None or parsed.authserv_id == found
     if parsed is not None:
-        value = authres.format_authres(parsed.authserv_id, parsed.results)
+        value = authres.format_authres(parsed.authserv_id, [*map(authres.result_text, parsed.results)])
         again = authres.parse_authres(value)
         assert again is not None
         assert len(again.results) == len(parsed.results)
         assert all(line.startswith(b"\t") for line in value.split(b"\n")[1:])
     text = octets.decode("latin-1")
     info = authres.ResInfo("dkim", "fail", text, text, (("header.d", text),))
-    injected = authres.parse_authres(authres.format_authres("mx", [info]))
+    injected = authres.parse_authres(authres.format_authres("mx", [authres.result_text(info)]))
     assert injected is not None
     assert len(injected.results) == 1
 

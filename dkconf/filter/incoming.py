@@ -150,11 +150,7 @@ class Verification:
                 v if v.condition else v._replace(result="policy", reason=self.sender_fault, condition="bad")
                 for v in verdicts
             ]
-        for verdict in verdicts:
-            if not verdict.condition:
-                # A signature that passes is enough; the top-most of them counts.
-                return Finding("dkim", "", "", verdict.domain, verdict.selector)
-        finding = dkim_finding(verdicts, _author_domains(self.sender, self._fields))
+        finding = dkim_finding(verdicts, lambda: _author_domains(self.sender, self._fields))
         if finding.condition == "no" and self.sender is None and not finding.reason:
             finding = finding._replace(reason=self.sender_fault)
         return finding

@@ -58,7 +58,6 @@ class Message:
         "lines",
         "note",
         "oversize",
-        "queue_id",
         "removals",
         "signing",
         "unread",
@@ -68,7 +67,6 @@ class Message:
     def __init__(self, engine: Engine, authserv_id: str) -> None:
         self.engine = engine
         self.authserv_id = authserv_id
-        self.queue_id = ""
         self.fields: list[HeaderField] = []
         self.oversize = ""
         """Which limit the header broke first: octets or fields; "" = none."""

@@ -7,7 +7,7 @@ before a DKIM signature that could not be looked up has had its second chance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from dkconf.filter.config import CONDITIONS, Action, Settings
@@ -144,18 +144,23 @@ class ActionTables:
         return best or ACCEPT
 
 
-def dkim_finding(verdicts: Sequence[Verdict], author: Sequence[str]) -> Finding:
-    """What the DKIM signatures of a message come to where none of them passes.
+def dkim_finding(verdicts: Sequence[Verdict], author: Callable[[], Sequence[str]]) -> Finding:
+    """What the DKIM signatures of a message come to.
 
-    The top-most that fits the sender (d= is the domain of From or Sender, or above it), else the top-most. With t=y
-    in the key a failing signature counts as none (RFC 6376 section 3.6.1).
+    A signature that passes is enough, the top-most of them counts. Else the top-most that fits the sender (d= is
+    the domain of From or Sender, or above it), else the top-most. With t=y in the key a failing signature counts
+    as none (RFC 6376 section 3.6.1).
 
     Args:
-        author: Domains of the sender, in lower case.
+        author: Returns the domains of the sender, in lower case; asked only where no signature passes.
     """
+    for verdict in verdicts:
+        if not verdict.condition:
+            return Finding("dkim", "", "", verdict.domain, verdict.selector)
     counting = [verdict for verdict in verdicts if not verdict.testing]
+    domains = author()
     for verdict in counting:
-        if any(_covers(verdict.domain, domain) for domain in author):
+        if any(_covers(verdict.domain, domain) for domain in domains):
             return _of(verdict)
     if counting:
         return _of(counting[0])

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from dkconf.domainkeys.causes import Cause
 from dkconf.filter.incoming import Outcome
-from dkconf.mail.authres import ResInfo, join_results, result_text, signature_prefixes
+from dkconf.mail.authres import ResInfo, format_authres, result_text, signature_prefixes
 from dkconf.mail.verdict import Verdict
 
 SHOWN = 15
@@ -36,7 +36,7 @@ def authentication_results(authserv_id: str, outcome: Outcome) -> bytes:
         texts += _more("domainkeys", outcome.domainkeys)
     if "domainkeys" in outcome.schemes and not domainkeys:
         texts.append(_unsigned_text(outcome))
-    return join_results(authserv_id, texts)
+    return format_authres(authserv_id, texts)
 
 
 _UNSIGNED = result_text(ResInfo("dkim", "none"))

@@ -2,7 +2,7 @@
 
 Reading needs little: whose field it is, and for tests what it says. Peers fell over strict parsers (real
 mail has fields without an authserv-id) and over the values of attackers written out as they came. So
-`authserv_id_of` never raises, and `format_authres` quotes whatever is not a plain token and drops every
+`authserv_id_of` never raises, and `result_text` quotes whatever is not a plain token and drops every
 control character.
 """
 
@@ -56,17 +56,14 @@ class AuthRes(NamedTuple):
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def format_authres(authserv_id: str, results: Sequence[ResInfo]) -> bytes:
+def format_authres(authserv_id: str, texts: Sequence[str]) -> bytes:
     """Return the value of an Authentication-Results field: leading blank, folded with LF + TAB, no final
     line end.
 
-    With no results the value says `none`.
+    Args:
+        authserv_id: Whose results they are.
+        texts: The results, each by `result_text`; without any the value says `none`.
     """
-    return join_results(authserv_id, [result_text(info) for info in results])
-
-
-def join_results(authserv_id: str, texts: Sequence[str]) -> bytes:
-    """Return the same from results that `result_text` has written."""
     head = _head_text(authserv_id)
     if not texts:
         return (head + " none").encode("ascii")

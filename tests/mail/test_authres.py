@@ -11,6 +11,7 @@ from dkconf.mail.authres import (
     claims,
     format_authres,
     parse_authres,
+    result_text,
     signature_prefixes,
 )
 
@@ -41,7 +42,7 @@ ROUND: list[tuple[str, list[ResInfo], bytes]] = [
 @pytest.mark.parametrize(("authserv_id", "results", "value"), ROUND)
 def test_round(authserv_id: str, results: list[ResInfo], value: bytes) -> None:
     """What is written is read back the same; empty properties are not written."""
-    assert value == format_authres(authserv_id, results)
+    assert value == format_authres(authserv_id, [*map(result_text, results)])
     parsed = parse_authres(value)
     assert parsed is not None
     assert authserv_id == parsed.authserv_id == authserv_id_of(value)
@@ -73,8 +74,10 @@ def test_values_cannot_get_out(evil: str) -> None:
     value = format_authres(
         "mx.example.com",
         [
-            ResInfo("dkim", "fail", reason=evil, comment=evil, properties=(("header.d", evil), ("header.i", evil))),
-            ResInfo("domainkeys", "none", properties=(("header.from", evil),)),
+            result_text(
+                ResInfo("dkim", "fail", reason=evil, comment=evil, properties=(("header.d", evil), ("header.i", evil)))
+            ),
+            result_text(ResInfo("domainkeys", "none", properties=(("header.from", evil),))),
         ],
     )
 
@@ -91,7 +94,7 @@ def test_values_cannot_get_out(evil: str) -> None:
 def test_a_keyword_is_a_keyword() -> None:
     """Even where a caller errs."""
     assert b" mx;\n\td-kim=pa-ss x-y.z=1" == format_authres(
-        "mx", [ResInfo("d\nkim", "pa;ss", properties=(("x y.z", "1"),))]
+        "mx", [result_text(ResInfo("d\nkim", "pa;ss", properties=(("x y.z", "1"),)))]
     )
 
 

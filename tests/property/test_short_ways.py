@@ -12,7 +12,7 @@ from dkconf.dkim.signature import SignatureError
 from dkconf.filter import results
 from dkconf.filter.incoming import Outcome
 from dkconf.mail.address import Sender
-from dkconf.mail.authres import ResInfo, format_authres, signature_prefixes
+from dkconf.mail.authres import ResInfo, format_authres, result_text, signature_prefixes
 from dkconf.mail.header import HeaderField
 from dkconf.mail.verdict import Verdict
 
@@ -83,7 +83,7 @@ def test_a_kept_result_is_the_result(authserv_id: str, verdicts: list[Verdict], 
     unsigned = sender is None or len(sender.address) <= results.MAX_KEPT_OCTETS
 
     assert several[0] == several[1]
-    assert several[0] == format_authres(authserv_id, _infos(verdicts, sender))
+    assert several[0] == format_authres(authserv_id, [*map(result_text, _infos(verdicts, sender))])
     assert kept <= len(short) + unsigned
 
 
