@@ -119,6 +119,16 @@ def test_emergency_needs_nothing_but_the_host(faulty: tuple[Lab, Fault], order: 
     assert "skipped" in disabled.out + disabled.err
 
 
+def _by_hand(lab: Lab, fault: Fault) -> str:
+    """Let a line of the administrator's own call the filter; return the line."""
+    mc = lab.path("/etc/mail/sendmail.mc")
+    line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
+    mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
+    assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
+    lab.restart_sendmail()
+    return line
+
+
 @pytest.mark.parametrize("missing", ["m4", "library", "sense"])
 @pytest.mark.parametrize("managed", [True, False])
 def test_emergency_where_nothing_can_be_built(lab: Lab, missing: str, managed: bool) -> None:
@@ -129,10 +139,7 @@ def test_emergency_where_nothing_can_be_built(lab: Lab, missing: str, managed: b
         inventory.write(lab, inventory.external("fault", fault.port, roles="verify", schemes=""), ["fault"], domains=())
         assert 0 == lab.dkconf("apply", "--yes").status
     else:
-        line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
-        mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
-        assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
-        lab.restart_sendmail()
+        _by_hand(lab, fault)
     fault.order("tempfail eom")
     assert TRY_AGAIN == lab.send().final
     if missing == "sense":
@@ -156,11 +163,7 @@ def test_emergency_where_nothing_can_be_built(lab: Lab, missing: str, managed: b
 def test_emergency_on_a_hand_written_line(lab: Lab) -> None:
     """The man with a refused mail and no inventory yet: a one-line INPUT_MAIL_FILTER in sendmail.mc is disabled."""
     fault = Fault(lab).start()
-    mc = lab.path("/etc/mail/sendmail.mc")
-    line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
-    mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
-    assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
-    lab.restart_sendmail()
+    _by_hand(lab, fault)
     fault.order("tempfail eom")
     assert TRY_AGAIN == lab.send().final
 
@@ -174,10 +177,7 @@ def test_take_over_and_release_of_a_hand_written_line(lab: Lab) -> None:
     """--take-over moves the line into the fragment, release puts it back octet for octet."""
     fault = Fault(lab).start()
     mc = lab.path("/etc/mail/sendmail.mc")
-    line = f"INPUT_MAIL_FILTER(`fault', `{fault.equates}, F=T')dnl\n"
-    mc.write_text(mc.read_text().replace("MAILER_DEFINITIONS", f"{line}MAILER_DEFINITIONS"))
-    assert lab.run("sh", "-c", "m4 /etc/mail/sendmail.mc > /etc/mail/sendmail.cf").status == 0
-    lab.restart_sendmail()
+    line = _by_hand(lab, fault)
     found = mc.read_text()
     inventory.write(lab, inventory.external("fault", fault.port, roles="verify", schemes=""), ["fault"], domains=())
 

@@ -229,3 +229,11 @@ class Daemon:
     def __exit__(self, *exc: object) -> None:
         if self.process is not None and self.process.poll() is None:
             self.stop()
+
+
+def sign_one(daemon: Daemon) -> None:
+    """A message comes back signed."""
+    with Mta(daemon.socket) as mta:
+        mta.begin()
+        mta.send(message())
+        assert [b"s"] == selectors(mta.end_of_message())

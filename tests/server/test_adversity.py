@@ -16,15 +16,7 @@ import pytest
 from dkconf.server import worker
 from dkconf.server.shared import Shared
 from tests.server import exposition
-from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors
-
-
-def _sign_one(own: Daemon) -> None:
-    """A message comes back signed."""
-    with Mta(own.socket) as mta:
-        mta.begin()
-        mta.send(message())
-        assert [b"s"] == selectors(mta.end_of_message())
+from tests.server.mta import ROOT, Mta, alive, message, selectors, sign_one
 
 
 def test_what_needs_a_restart_is_said_until_there_was_one(own):
@@ -132,7 +124,7 @@ def test_closed_standard_descriptors_stay_what_they_are(own, foreground):
             assert time.monotonic() < deadline
     else:
         assert 0 == own.process.wait(20)
-    _sign_one(own)
+    sign_one(own)
     pid = int(pid_path.read_text())
     own.metrics()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -203,7 +195,7 @@ def test_a_private_key_that_is_open_to_others_is_told(own, tmp_path, mode, warns
     own.start()
 
     assert warns == (f"{path}: mode {mode:04o} opens this private key to others" in own.log)
-    _sign_one(own)
+    sign_one(own)
 
 
 def test_a_queue_id_of_60_kb_is_cut(own):
@@ -241,7 +233,7 @@ def test_no_descriptor_left(own):
     assert max(used) < 0.3
     assert own.log.count("Too many open files") == 2
     assert "are open, new ones wait" in own.log
-    _sign_one(own)
+    sign_one(own)
     assert own.metrics()["dkconf_filter_workers"] == 2
     assert everyone[1:] == own.children()
 
@@ -261,7 +253,7 @@ def test_what_a_timer_raises_is_in_the_log(own):
     )
     own.wait_for("internal error: ZeroDivisionError")
     own.wait_for("err: Traceback (most recent call last):")
-    _sign_one(own)
+    sign_one(own)
 
 
 def test_mail_goes_on_through_many_reloads(own):
@@ -320,7 +312,7 @@ def test_metrics_are_prometheus_text_and_never_fall(own):
             mta.begin(b"192.0.2.1")
             mta.send(message([(b"DKIM-Signature", b"v=1")]) + message([(b"From", b" a@example.net")]))
             mta.end_of_message(), mta.end_of_message()
-        _sign_one(own)
+        sign_one(own)
         if step == "kill":
             deaths = own.log.count("was killed")
             os.kill(own.children()[0], signal.SIGKILL)

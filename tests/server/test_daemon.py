@@ -15,7 +15,7 @@ import pytest
 
 from dkconf.crypto.keys import generate
 from dkconf.milter import codec
-from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors
+from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors, sign_one
 
 
 def _run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -246,10 +246,7 @@ def test_a_dead_worker_is_replaced(own):
     while len(own.children()) < 2 or own.metrics()["dkconf_filter_workers"] < 2:
         assert time.monotonic() < deadline
     for _ in range(4):
-        with Mta(own.socket) as mta:
-            mta.begin()
-            mta.send(message())
-            assert [b"s"] == selectors(mta.end_of_message())
+        sign_one(own)
 
     assert 1 == own.metrics()["dkconf_filter_worker_restarts_total"]
 
@@ -261,10 +258,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced(own):
     os.kill(first, signal.SIGSTOP)
     own.wait_for("was killed by signal 9; replaced")
     assert f"worker {first} gave no sign of life" in own.log
-    with Mta(own.socket) as mta:
-        mta.begin()
-        mta.send(message())
-        assert [b"s"] == selectors(mta.end_of_message())
+    sign_one(own)
 
 
 def test_new_connections_do_not_wait_for_a_stopped_worker(own):
@@ -394,10 +388,7 @@ def test_the_background(own, tmp_path):
     done = _run("--config", str(own.config), "-P", str(pid_path))
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
     pid = int(pid_path.read_text())
-    with Mta(own.socket) as mta:
-        mta.begin()
-        mta.send(message())
-        assert [b"s"] == selectors(mta.end_of_message())
+    sign_one(own)
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 20
     while alive(pid):
