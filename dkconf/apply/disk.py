@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from dkconf.apply.folders import Misled, open_folder
 from dkconf.apply.steps import Hook, Steps
 from dkconf.apply.system import TEMPORARY, SystemProblem, holder_words, said
 from dkconf.errors import Locked
+from dkconf.files.folders import Misled, open_folder
 from dkconf.plan.actual import FileState
 
 

@@ -118,7 +118,7 @@ def test_a_link_to_a_folder_is_followed_only_if_root_set_it(system: RealSystem, 
         lambda: system.mkdir("/etc/mail/m4/d", 0o755, "0", "0"),
         lambda: system.read("/etc/mail/m4/a"),
     ):
-        with pytest.raises(SystemProblem, match=r'"m4" on the way to .* is a link'):
+        with pytest.raises(SystemProblem, match=r'"m4" on the way is a link'):
             act()
     assert ["a", "b"] == sorted(os.listdir(elsewhere))
     assert b"intact" == (elsewhere / "a").read_bytes()

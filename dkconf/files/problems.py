@@ -1,0 +1,30 @@
+"""What is said about a file that is not read or written: the path, what was found, and what would be right."""
+
+from __future__ import annotations
+
+import stat
+
+from dkconf.errors import DkconfError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class FileProblem(DkconfError):
+    """A file cannot be read or written, or is not what may be read or written; the message begins with its path."""
+
+
+def kind(mode: int) -> str:
+    """Return the words for what a path is, e.g. "a named pipe"."""
+    return next((words for test, words in _KINDS if test(mode)), "a regular file")
+
+
+def said(error: OSError) -> str:
+    """Return the system's reason, in lower case."""
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,244 @@
+"""Writing: whole or not at all, through descriptors of the folders, and never through a link of somebody else's.
+
+A file comes into being beside its place under a name of its own, gets owner and mode before its content, and then
+takes its place by one rename. Nothing is ever opened for writing, or given an owner or a mode, by its path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from dkconf.files.folders import TO_PASS, Misled, Way
+from dkconf.files.problems import FileProblem, kind, said
+from dkconf.files.reading import given_descriptor
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
+"""What link(2) says on a file system that has no hard links (FAT, some FUSE)."""
+Owner = tuple[int, int]
+"""The numbers of user and group; -1 leaves one as it is."""
+NOBODYS = (-1, -1)
+
+
+def write_file(
+    path: str, content: bytes, *, mode: int, owner: Owner = NOBODYS, within: str = "", replace: bool = True
+) -> None:
+    """Write a file whole; what was there before stays until the new one takes its place.
+
+    Args:
+        mode: Exactly this, whatever the umask.
+        owner: Whom the file is given to before it has content.
+        within: As for `read_file`.
+        replace: False = refuse if anything is there.
+
+    Raises:
+        FileExistsError: Something is there, and `replace` is False.
+        FileProblem: Something else than a regular file is there, or the system cannot write it; nothing is left behind.
+    """
+    with _place(path, within, replace) as (folder, name):
+        if replace:
+            _refuse_others(path, folder, name)
+        with drafted(folder, name, content, mode, owner) as draft:
+            if replace:
+                os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+            else:
+                place(folder, draft, name, content, mode)
+        _sync(folder)
+
+
+def write_given(path: str, content: bytes, *, mode: int) -> None:
+    """Write where the user says on the command line: to a file, to `-`, /dev/stdout or /dev/fd/N, or to /dev/null.
+
+    Raises:
+        As `write_file`.
+    """
+    if path == os.devnull:
+        return
+    handle = given_descriptor(path, standard=1)
+    if handle is None:
+        write_file(path, content, mode=mode)
+        return
+    try:
+        write_all(handle, content)
+    except OSError as error:
+        raise FileProblem(f"{path}: cannot be written ({said(error)})") from error
+    finally:
+        os.close(handle)
+
+
+def make_folders(path: str, *, mode: int, owner: Owner = NOBODYS, within: str = "") -> tuple[str, ...]:
+    """Make a folder and those above it that are missing; return those made, the highest first.
+
+    Args:
+        mode: Of each that is made, exactly this; one that is there stays as it is.
+        owner: Whom each that is made is given to.
+
+    Raises:
+        FileProblem: Something else is there, a link is not followed, or the system says no.
+    """
+    missing: list[str] = []
+    at = os.path.abspath(path)
+    while True:
+        try:
+            handle = _opened(at, within)
+            break
+        except FileNotFoundError:
+            missing.append(at)
+            at = os.path.dirname(at)
+    made = []
+    try:
+        for each in reversed(missing):
+            below, new = _made(handle, each, mode, owner)
+            os.close(handle)
+            handle = below
+            made += [each] if new else []
+    finally:
+        os.close(handle)
+    return tuple(made)
+
+
+@contextmanager
+def drafted(folder: int, name: str, content: bytes, mode: int, owner: Owner = NOBODYS) -> Iterator[str]:
+    """Give the name of a complete draft of `name` in an open folder; it is gone again at the end."""
+    draft = f".{name[:200]}.{secrets.token_hex(6)}"
+    handle = os.open(draft, _NEW, 0o600, dir_fd=folder)
+    try:
+        try:
+            if owner != NOBODYS:
+                os.fchown(handle, *owner)
+            os.fchmod(handle, mode)
+            write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        yield draft
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=folder)
+
+
+def place(folder: int, draft: str, name: str, content: bytes, mode: int) -> None:
+    """Give a draft its name, which nothing has yet; link(2) is atomic and never replaces.
+
+    Raises:
+        FileExistsError: Something has that name.
+    """
+    try:
+        os.link(draft, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copy_exclusively(folder, draft, name, content, mode)
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Write all of `content` to a descriptor."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _copy_exclusively(folder: int, draft: str, name: str, content: bytes, mode: int) -> None:
+    handle = os.open(name, _NEW, 0o600, dir_fd=folder)
+    try:
+        try:
+            found = os.stat(draft, dir_fd=folder, follow_symlinks=False)
+            if os.geteuid() == 0:
+                os.fchown(handle, found.st_uid, found.st_gid)
+            os.fchmod(handle, mode)
+            write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)
+        raise
+
+
+@contextmanager
+def _place(path: str, within: str, follow: bool) -> Iterator[tuple[int, str]]:
+    """Give the open folder that a file is to lie in, and its name there; an error of the system names the path."""
+    try:
+        with Way(path, within) as way:
+            name = way.to_last(follow=follow)
+            way.check(way.folder)
+            folder = os.open(".", _OPEN, dir_fd=way.folder)
+            try:
+                yield folder, name
+            finally:
+                os.close(folder)
+    except Misled as error:
+        raise FileProblem(f"{path}: is not written: {error}; name the file itself") from None
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise FileProblem(f"{path}: cannot be written ({said(error)})") from error
+
+
+def _refuse_others(path: str, folder: int, name: str) -> None:
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise FileProblem(f"{path}: is {kind(found.st_mode)}; only a regular file is written over")
+
+
+def _opened(path: str, within: str) -> int:
+    try:
+        with Way(path, within) as way:
+            return way.open(TO_PASS)
+    except Misled as error:
+        raise FileProblem(f"{path}: nothing is made there: {error}; remove the link") from None
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError:
+        raise FileProblem(f"{path}: is no folder, or lies below a file; a folder belongs there") from None
+    except OSError as error:
+        raise FileProblem(f"{path}: cannot be opened ({said(error)})") from error
+
+
+def _made(parent: int, path: str, mode: int, owner: Owner) -> tuple[int, bool]:
+    """Return a handle of the folder at `path`, and whether it was made now; `parent` is that of the folder above."""
+    name = os.path.basename(path)
+    new = True
+    try:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            new = False
+        if not new:
+            return os.open(name, TO_PASS, dir_fd=parent), False
+        handle = os.open(name, _OPEN, dir_fd=parent)
+    except OSError as error:
+        raise FileProblem(f"{path}: cannot be made ({said(error)})") from error
+    try:
+        _own(handle, path)
+        if owner != NOBODYS:
+            os.fchown(handle, *owner)
+        os.fchmod(handle, mode)
+    except OSError as error:
+        os.close(handle)
+        raise FileProblem(f"{path}: cannot be made ({said(error)})") from error
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle, True
+
+
+def _own(handle: int, path: str) -> None:
+    """Refuse a folder that somebody put in the place of the one that was just made."""
+    info = os.fstat(handle)
+    if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o777 != 0o700 or os.listdir(handle):
+        raise FileProblem(f"{path}: somebody put another folder there while it was made; see who writes above it")
+
+
+def _sync(folder: int) -> None:
+    """Have the names in a folder on disk."""
+    os.fsync(folder)

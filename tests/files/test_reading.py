@@ -1,0 +1,251 @@
+"""What is read, what is not, and that nothing waits."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from dkconf.files.reading import FileProblem, open_file, read_file, read_given
+from tests.files.conftest import ANOTHER, SOMEBODY, file, folder, give, link, needs_root
+
+
+def test_a_regular_file(tmp_path: Path) -> None:
+    """All of it, up to and including the limit."""
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 5000)
+
+    assert b"x" * 5000 == read_file(str(path), limit=5000)
+    with pytest.raises(FileProblem, match=r"a: has 5,000 octets; such a file has at most 4,999"):
+        read_file(str(path), limit=4999)
+
+
+def test_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is as good."""
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+
+    assert b"x" == read_file("../a", limit=1)
+
+
+def test_files_that_hide_their_size() -> None:
+    """Those of /proc say 0, and are bounded all the same."""
+    assert read_file("/proc/self/status", limit=1 << 16).startswith(b"Name:")
+    with pytest.raises(FileProblem, match="at most 10"):
+        read_file("/proc/self/status", limit=10)
+
+
+def test_three_gigabytes_of_nothing_cost_nothing(tmp_path: Path) -> None:
+    """The size is looked at before the content."""
+    path = tmp_path / "sparse"
+    path.touch()
+    os.truncate(path, 3 << 30)
+    code = (
+        "import resource, sys\n"
+        "from dkconf.files.reading import FileProblem, read_file\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (512 << 20,) * 2)\n"
+        "try:\n    read_file(sys.argv[1], limit=1 << 20)\n"
+        "except FileProblem as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+
+    assert "has 3,221,225,472 octets; such a file has at most 1,048,576" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["missing", "missing/below", "file/below"])
+def test_what_is_not_there(tmp_path: Path, name: str) -> None:
+    """Nothing there is one error, whatever part of the path is missing."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(FileNotFoundError):
+        read_file(f"{tmp_path}/{name}", limit=10)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+def test_only_regular_files(tmp_path: Path, kind: str) -> None:
+    """Nobody is waited for: a pipe that nobody writes to is told, at once, and so is each other thing."""
+    path = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.close()
+    else:
+        path = Path("/dev/zero")
+
+    with pytest.raises(FileProblem, match=f"^{path}: "):
+        read_file(str(path), limit=10)
+
+
+def test_no_path_at_all() -> None:
+    """A NUL from a settings file is told, not an internal error."""
+    with pytest.raises(FileProblem, match="is no path"):
+        read_file("/etc/a\0b", limit=10)
+
+
+def test_a_link_of_ours_is_followed(tmp_path: Path) -> None:
+    """An administrator's `inventory.yaml -> repo/inventory.yaml`."""
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/i").write_bytes(b"x")
+    (tmp_path / "i").symlink_to("repo/i")
+
+    assert b"x" == read_file(str(tmp_path / "i"), limit=1)
+
+
+@needs_root
+def test_a_link_to_roots_secret(tree: Path) -> None:
+    """It is read neither with a tree nor without one, and its content is in no message."""
+    link(tree / "i", tree.parent / "secret")
+    link(tree / "relative", "../secret")
+    for name in ("i", "relative"):
+        for within in ("", str(tree)):
+            with pytest.raises(FileProblem) as problem:
+                read_file(str(tree / name), limit=100, within=within)
+            assert "is a link" in str(problem.value)
+            assert "root:x" not in str(problem.value)
+
+
+@needs_root
+def test_links_within_the_tree(tree: Path) -> None:
+    """His link to his own file is followed; to a file of somebody else's in the tree it is not."""
+    folder(tree / "sub")
+    file(tree / "sub/mine")
+    file(tree / "roots", uid=0)
+    file(tree / "anothers", uid=ANOTHER)
+    link(tree / "a", "sub/mine")
+    link(tree / "b", "roots")
+    link(tree / "c", "anothers")
+
+    assert b"his\n" == read_file(str(tree / "a"), limit=100, within=str(tree))
+    for name in "bc":
+        with pytest.raises(FileProblem, match="does not belong to the link's owner"):
+            read_file(str(tree / name), limit=100, within=str(tree))
+
+
+@needs_root
+@pytest.mark.parametrize("gone", [False, True], ids=["two names", "the first name is gone"])
+def test_a_second_name_of_roots_secret(tree: Path, gone: bool) -> None:
+    """Where the kernel lets anybody give root's file a second name in his own folder, it is not read there."""
+    os.link(tree.parent / "secret", tree / "i")
+    if gone:
+        (tree.parent / "secret").unlink()
+
+    with pytest.raises(FileProblem, match="is closed to others and belongs to user 0") as problem:
+        read_file(str(tree / "i"), limit=100, within=str(tree))
+    assert "root:x" not in str(problem.value)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "uid,gid,mode", [(0, 0, 0o644), (SOMEBODY, SOMEBODY, 0o600), (0, SOMEBODY, 0o640), (ANOTHER, 0, 0o604)]
+)
+def test_files_in_his_folder_that_he_may_read(tree: Path, uid: int, gid: int, mode: int) -> None:
+    """Root reads what the folder's owner can read as well."""
+    file(tree / "i", mode=mode)
+    os.chown(tree / "i", uid, gid)
+
+    assert b"his\n" == read_file(str(tree / "i"), limit=100, within=str(tree))
+
+
+@needs_root
+def test_our_file_in_a_folder_for_all(tmp_path: Path) -> None:
+    """In /tmp: our own closed file is read while it has one name."""
+    tmp_path.chmod(0o1777)
+    path = tmp_path / "plan"
+    path.write_bytes(b"x")
+    path.chmod(0o600)
+    assert b"x" == read_file(str(path), limit=1)
+
+    os.link(path, tmp_path / "again")
+    with pytest.raises(FileProblem, match="others may have put it there"):
+        read_file(str(path), limit=1)
+
+
+def test_a_user_in_his_own_checkout_notices_nothing(tmp_path: Path) -> None:
+    """Not root: files of his, links of his, whatever the group may do there."""
+    code = """
+import os, sys
+from dkconf.files.reading import read_file
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(12345); os.setuid(12345)
+os.umask(0o002)
+os.chdir(sys.argv[1])
+os.mkdir("repo"); os.mkdir("repo/sub"); os.chmod("repo", 0o2775)
+open("repo/sub/i", "w").write("x")
+os.chmod("repo/sub/i", 0o600)
+os.symlink("sub/i", "repo/i"); os.symlink("repo/i", "i"); os.link("repo/sub/i", "repo/second")
+for path in ("repo/i", "i", "repo/second", os.path.abspath("i")):
+    for within in ("", "repo"):
+        assert read_file(path, limit=1, within=within) == b"x"
+"""
+    if os.geteuid() == 0:
+        for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            each.chmod(each.stat().st_mode | 0o011)
+        give(tmp_path)
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+def test_a_descriptor_is_the_callers(tmp_path: Path) -> None:
+    """`open_file` gives what `read_file` reads."""
+    (tmp_path / "a").write_bytes(b"x")
+    handle = open_file(str(tmp_path / "a"))
+    try:
+        assert b"x" == os.read(handle, 10)
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.parametrize("path", ["/dev/fd/{0}", "/proc/self/fd/{0}"])
+def test_a_pipe_that_the_user_gives(path: str) -> None:
+    """`<(command)` is waited for, and bounded."""
+    for content, fits in ((b"x" * 10, True), (b"x" * 11, False)):
+        ours, theirs = os.pipe()
+        timer = threading.Timer(0.05, lambda end=theirs, data=content: (os.write(end, data), os.close(end)))
+        timer.start()
+        try:
+            if fits:
+                assert content == read_given(path.format(ours), limit=10)
+            else:
+                with pytest.raises(FileProblem, match="at most 10"):
+                    read_given(path.format(ours), limit=10)
+        finally:
+            timer.join()
+            os.close(ours)
+
+
+@pytest.mark.parametrize("path", ["-", "/dev/stdin"])
+def test_standard_input(path: str) -> None:
+    """By both its names."""
+    code = f"from dkconf.files.reading import read_given; print(read_given({path!r}, limit=10))"
+    done = subprocess.run([sys.executable, "-c", code], input="hello", capture_output=True, text=True, check=True)
+
+    assert "b'hello'\n" == done.stdout
+
+
+def test_a_descriptor_that_is_not_open() -> None:
+    """It is told."""
+    with pytest.raises(FileProblem, match="/dev/fd/999: is not open"):
+        read_given("/dev/fd/999", limit=10)
+
+
+def test_a_named_pipe_of_the_users_own(tmp_path: Path) -> None:
+    """Shells without /dev/fd make one for `<(command)`; somebody else's is no file."""
+    path = tmp_path / "p"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"x",))
+    writer.start()
+    assert b"x" == read_given(str(path), limit=10)
+    writer.join()
+    if os.geteuid() == 0:
+        give(path)
+        with pytest.raises(FileProblem, match="is a named pipe"):
+            read_given(str(path), limit=10)
