@@ -86,13 +86,10 @@ class Dialogue:
     def __init__(self) -> None:
         self.silent: frozenset[type[m.Command]] = _NEVER
         """Commands that never get a reply: those that have none, and those for which the MTA wants none."""
-        self.steps = self._agreed = _NO_STEPS
-        """The short way for most commands of a message: `steps[phase]` has the next phase for each that is for the
-        session and gets no reply. Whoever sets `phase` to it need not call `receive`, nor `answer` without a reply."""
         self.phase = _START
         self._protocol = 0
-        self._held: bytes | None = None
-        self._connection_reply: bytes | None = None
+        self._agreed = _NO_STEPS
+        self._stand()
 
     @property
     def in_message(self) -> bool:
@@ -104,7 +101,19 @@ class Dialogue:
         self._protocol = protocol
         self.phase = _NEGOTIATED
         self.silent, self._agreed = _agreement(protocol & _NR_FLAGS)
-        self.steps = self._agreed
+        self._stand()
+
+    def _stand(self, *, held: bytes | None = None, connection_reply: bytes | None = None) -> None:
+        """Set the replies that stand, and `steps`, which follows from them and from what was agreed on; nobody else
+        sets any of the three."""
+        self._held: bytes | None = held
+        """The verdict for the open message that waits for a command with a reply; None outside of a message."""
+        self._connection_reply: bytes | None = connection_reply
+        """The verdict for the rest of the SMTP connection."""
+        self.steps: _Steps = self._agreed if held is None and connection_reply is None else _NO_STEPS
+        """The short way for most commands of a message: `steps[phase]` has the next phase for each that is for the
+        session and gets no reply. Whoever sets `phase` to it need not call `receive`, nor `answer` without a reply.
+        While a verdict stands, every command takes the long way."""
 
     def receive(self, command: m.Command) -> int:
         """Return what is to be done with `command`, as flags; the phase moves on."""
@@ -151,8 +160,7 @@ class Dialogue:
                 self._end_message()
                 return off | HANDLE
         elif kind is m.QuitNewConnection:
-            self._end_message()
-            self._connection_reply, self.steps = None, self._agreed
+            self._stand()
             if phase > _START:
                 self.phase = _NEGOTIATED
             return off | HANDLE
@@ -165,7 +173,7 @@ class Dialogue:
 
     def _end_message(self) -> None:
         if self._held is not None:
-            self._held, self.steps = None, self._agreed
+            self._stand(connection_reply=self._connection_reply)
         if self.phase > _CONNECTED:
             self.phase = _CONNECTED
 
@@ -194,9 +202,9 @@ class Dialogue:
         elif letter in FINAL_LETTERS and kind is not m.Unknown and (kind is not m.Rcpt or letter == 0x61):
             # On RCPT a refusal is for that recipient only; an ACCEPT is for the message.
             if kind is m.Connect or kind is m.Helo:
-                self._connection_reply, self.steps = reply, _NO_STEPS
+                self._stand(connection_reply=reply)
             elif due:
                 self._end_message()
-            else:
-                self._held, self.steps = reply, _NO_STEPS
+            elif self.phase >= _MAIL:
+                self._stand(held=reply, connection_reply=self._connection_reply)
         return reply if due else b""

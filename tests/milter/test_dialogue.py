@@ -13,6 +13,7 @@ MAIL, RCPT = m.Mail((b"<a@b>",)), m.Rcpt((b"<c@d>",))
 HEADER, BODY, EOM = m.Header(b"A", b"b"), m.Body(memoryview(b"x"), True), m.EndOfMessage(b"")
 EOH, DATA, HELO, UNKNOWN = m.EndOfHeaders(), m.Data(), m.Helo(b"h"), m.Unknown(b"X")
 ABORT, QUIT, QUIT_NC, OFFER = m.Abort(), m.Quit(), m.QuitNewConnection(), m.Negotiate(6, 0, 0)
+MACROS, BODY_BEGINS = m.Macros(0x4D, {}), m.Body(memoryview(b"x"), False)
 ALL_NR = sum(m.NO_REPLY.values())
 
 MESSAGE = [MAIL, RCPT, DATA, HEADER, EOH, BODY, EOM]
@@ -99,6 +100,19 @@ def test_accept_at_connect_covers_the_connection(protocol):
     assert ACCEPT == _talk(dialogue, MESSAGE)[-1][1]
     _talk(dialogue, [QUIT_NC, CONNECT])
     assert (HANDLE, CONTINUE) == _talk(dialogue, MESSAGE)[-1]
+
+
+@pytest.mark.parametrize("stray", [RCPT, DATA, HEADER, EOH, BODY_BEGINS, BODY, EOM, MACROS, CONNECT, UNKNOWN, ABORT])
+@pytest.mark.parametrize("then", [[], [MACROS], [CONNECT], [BODY_BEGINS]], ids=["", "macros", "connect", "body"])
+@pytest.mark.parametrize("protocol", [0, m.SMFIP_NR_MAIL, ALL_NR])
+def test_the_reply_for_a_connection_outlasts_what_comes_outside_of_a_message(protocol, stray, then):
+    """Whatever an MTA sends between messages, a verdict at CONNECT keeps MAIL from the session."""
+    dialogue = _fresh(protocol, connected=False)
+    _talk(dialogue, [CONNECT, stray, *then], {m.Connect: ACCEPT})
+
+    assert m.Mail not in dialogue.steps[dialogue.phase]
+    assert ANSWER == dialogue.receive(MAIL)
+    assert ACCEPT == _talk(dialogue, MESSAGE)[-1][1]
 
 
 @pytest.mark.parametrize("early", [CONNECT, HELO, MAIL, EOM, ABORT, m.Macros(0x43, {})])

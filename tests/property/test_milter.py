@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dkconf.errors import LocalProtocolError, RemoteProtocolError
 from dkconf.milter import codec, dialogue
 from dkconf.milter import messages as m
+from tests.milter import reference
 
 # A busy machine is no fault of what is tested.
 ANY_TIME = settings(deadline=None)
@@ -97,43 +98,60 @@ KINDS = st.sampled_from(
         m.Body(memoryview(b"x"), False), m.EndOfMessage(b""), m.Unknown(b"x"), m.Abort(), m.QuitNewConnection(),
     ]
 )  # fmt: skip
-# A message as it usually is, or anything.
-DIALOGUES = st.lists(st.tuples(KINDS, REPLIES), max_size=20) | st.lists(REPLIES, min_size=7, max_size=7).map(
-    lambda replies: list(
-        zip(
-            (m.Connect(b"mx", b"U", 0, b""), m.Macros(0x4D, {}), m.Mail((b"<a@b>",)), m.Headers([(b"A", b"b")]),
-             m.EndOfHeaders(), m.Body(memoryview(b"x"), True), m.EndOfMessage(b"")),
-            replies,
-            strict=True,
-        )
-    )
+USUAL = (
+    m.Connect(b"mx", b"U", 0, b""), m.Helo(b"x"), m.Macros(0x4D, {}), m.Mail((b"<a@b>",)), m.Rcpt((b"<a@b>",)),
+    m.Data(), m.Headers([(b"A", b"b")]), m.EndOfHeaders(), m.Body(memoryview(b"x"), False),
+    m.Body(memoryview(b"x"), True), m.EndOfMessage(b""),
 )  # fmt: skip
 
 
-@ANY_TIME
-@given(DIALOGUES, st.integers(0, 0x1FFFFF) | st.just(0x1FFFFF))
-def test_the_short_way_through_a_dialogue_is_the_long_one(commands, protocol):
-    """What is a step is for the session, gets no reply, and leads where `receive` leads."""
-    short, long = dialogue.Dialogue(), dialogue.Dialogue()
-    for talk in (short, long):
-        talk.receive(m.Negotiate(6, 0, 0))
-        talk.negotiated(protocol)
+@st.composite
+def dialogues(draw):
+    """Messages as they usually are, each with commands that are missing, and others thrown in anywhere."""
+    events = []
+    for _ in range(draw(st.integers(1, 3))):
+        skipped = draw(st.sets(st.integers(0, len(USUAL) - 1), max_size=4))
+        message = [command for place, command in enumerate(USUAL) if place not in skipped]
+        for command in draw(st.lists(KINDS, max_size=6)):
+            message.insert(draw(st.integers(0, len(message))), command)
+        events += message
+    verdicts = draw(st.dictionaries(st.integers(0, len(events) - 1), REPLIES, max_size=4))
+    return [(command, verdicts.get(place)) for place, command in enumerate(events)]
+
+
+NR_FLAGS = list(m.NO_REPLY.values())
+PROTOCOLS = st.integers(0, 0x1FFFFF) | st.sampled_from(
+    [0x1FFFFF, 0, *NR_FLAGS, *(0x1FFFFF - flag for flag in NR_FLAGS)]
+)
+DIALOGUES = st.lists(st.tuples(KINDS, REPLIES), max_size=20) | dialogues()
+
+
+def _play(commands, protocol, *, short):
+    """What comes of each command; where there is a short way, it is gone or not."""
+    talk = dialogue.Dialogue()
+    assert dialogue.HANDLE == talk.receive(m.Negotiate(6, 0, 0))
+    talk.negotiated(protocol)
     for command, reply in commands:
-        flags = long.receive(command)
-        phase = short.steps[short.phase].get(type(command))
+        phase = talk.steps[talk.phase].get(type(command)) if short else None
         if phase is not None:
-            assert dialogue.HANDLE == flags
-            assert not long.wants_reply(command)
-            short.phase = phase
-            if reply is not None:
-                assert b"" == short.answer(command, reply)
-            assert b"" == long.answer(command, reply)
-        else:
-            assert flags == short.receive(command)
-            if flags & (dialogue.HANDLE | dialogue.ANSWER):
-                reply = reply if flags & dialogue.HANDLE else None
-                assert long.answer(command, reply) == short.answer(command, reply)
-        assert (long.phase, long.in_message) == (short.phase, short.in_message)
+            talk.phase = phase
+            written = b"" if reply is None else talk.answer(command, reply)
+            yield reference.Seen(False, True, written, talk.in_message)
+            continue
+        flags = talk.receive(command)
+        told = bool(flags & dialogue.HANDLE)
+        written = talk.answer(command, reply if told else None) if told or flags & dialogue.ANSWER else b""
+        yield reference.Seen(bool(flags & dialogue.ABORT_FIRST), told, written, talk.in_message)
+
+
+@settings(deadline=None, max_examples=300)
+@given(DIALOGUES, PROTOCOLS)
+def test_a_dialogue_is_the_plain_one_by_the_short_way_and_the_long(commands, protocol):
+    """Who hears of a command, what is written, whether a message is open: as in the plain model."""
+    expected = reference.play(protocol, commands)
+
+    assert expected == list(_play(commands, protocol, short=False))
+    assert expected == list(_play(commands, protocol, short=True))
 
 
 def test_the_commands_of_a_usual_message_are_steps():
