@@ -112,10 +112,11 @@ class RelaxedBody:
         return _rstripped(data) if self._blank else data
 
     def finish(self) -> list[bytes | memoryview]:
-        """Return the rest: a lone CR if one ends the body, and one CRLF unless the body is empty."""
-        if self._cr:
-            return [*self._ends.feed(b" \r" if self._blank else b"\r"), *self._ends.finish(), b"\r\n"]
-        return [*self._ends.finish(), b"\r\n"] if self._any else []
+        """Return the rest: a lone CR if one stands in the last line, and one CRLF unless the body is empty."""
+        rest = self._ends.feed(b" \r" if self._blank else b"\r") if self._cr else []
+        # A CR behind which blanks were dropped is held back there still: a body of that alone is not empty.
+        rest += self._ends.finish()
+        return [*rest, b"\r\n"] if rest or self._any else []
 
 
 def _rstripped(data: bytes) -> bytes:

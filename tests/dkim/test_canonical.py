@@ -35,6 +35,8 @@ BODIES: dict[str, tuple[bytes, bytes, bytes]] = {
     "empty lines within": (b"a\r\n\r\n\r\nb\r\n", b"a\r\n\r\n\r\nb\r\n", b"a\r\n\r\n\r\nb\r\n"),
     "lone CR": (b"a\rb\r\r\n", b"a\rb\r\r\n", b"a\rb\r\r\n"),
     "lone CR at the end": (b"a\r\n\r", b"a\r\n\r\r\n", b"a\r\n\r\r\n"),
+    "lone CR and a blank": (b"\r ", b"\r \r\n", b"\r\r\n"),
+    "empty line, lone CR and blanks": (b"\r\n\r \t", b"\r\n\r \t\r\n", b"\r\n\r\r\n"),
     "blank and lone CR at the end": (b"a  \r", b"a  \r\r\n", b"a \r\r\n"),
     "lone LF": (b"a \nb\n", b"a \nb\n\r\n", b"a \nb\n\r\n"),
     "LF before CRLF": (b"a\n\r\n\r\n", b"a\n\r\n", b"a\n\r\n"),
