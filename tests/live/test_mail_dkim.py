@@ -6,6 +6,7 @@ their own: a body without a final CRLF under DomainKeys, and blanks at the end o
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,31 @@ def test_domainkeys_without_final_line_end_differs(peer: MailDkim, key_file: Pat
     signed = peer.sign(b"From: a@example.com\r\n\r\ntext", scheme="domainkeys", canon="nofws", key_file=key_file)
 
     assert [("domainkeys", "fail", "signature did not verify")] == verify(signed)
+
+
+SHORT_BODIES = [
+    b"".join(octets) for size in range(4) for octets in itertools.product((b"\r", b" ", b"a", b"\r\n"), repeat=size)
+]
+
+
+@pytest.mark.parametrize("form", ["relaxed/relaxed", "relaxed/simple", *DOMAINKEYS_FORMS])
+def test_lone_line_ends_and_blanks_are_the_same_there(peer: MailDkim, form: str) -> None:
+    """Short bodies of CR, blank, letter and CRLF mean the same to Mail::DKIM; each ends in CRLF, as MTAs have it."""
+    sign = sign_dkim if "/" in form else sign_domainkeys
+    wrong = []
+    for body in SHORT_BODIES:
+        signed = sign(b"From: a@example.com\r\n\r\n" + body + b"\r\n", form)
+        if ["pass"] != [each.result for each in peer.verify(signed, RECORDS)]:
+            wrong.append(body)
+
+    assert [] == wrong
+
+
+def test_a_relaxed_body_without_a_final_line_end_is_the_same_there(peer: MailDkim) -> None:
+    """In relaxed form Mail::DKIM adds the CRLF that is missing, too; a lone CR is not an empty body."""
+    for body in (b"\r ", b"\r\n\r ", b"\r\t", b"\r", b"a\r ", b" \r", b"  ", b"a "):
+        signed = sign_dkim(b"From: a@example.com\r\n\r\n" + body, "relaxed/relaxed")
+        assert ["pass"] == [each.result for each in peer.verify(signed, RECORDS)], body
 
 
 # -- random messages ---------------------------------------------------------------------------------------
