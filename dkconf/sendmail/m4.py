@@ -131,7 +131,8 @@ def tokens(text: str, *, after_cf_m4: bool = False, start: int = 0, end: int | N
             if kind == "close" and discarding and depth == discarding[-1]:
                 discarding.pop()
                 begin, position = position, _next_line(text, position, stop)
-                yield Token("dnl", begin, position)
+                if begin < position:
+                    yield Token("dnl", begin, position)
         else:
             position += 1
             while position < stop and text[position] not in _FIRST and text[position] not in _SPECIAL:

@@ -15,12 +15,14 @@ def names(text: str, **options: bool) -> list[str]:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "dnl", "dnl x\ny", "a(`b')", "`un closed", "x # y\n", "a(b(c), `d`e'f')dnl\r\n", "''))((", "\0\xff`\x80'"],
-)
+    ["", "dnl", "dnl x\ny", "a(`b')", "`un closed", "x # y\n", "a(b(c), `d`e'f')dnl\r\n", "''))((", "\0\xff`\x80'",
+     "dnl()", "dnl(a)\n", "dnl(dnl(a))"],
+)  # fmt: skip
 def test_tokens_cover_every_octet(text: str) -> None:
-    """The tokens of a text, put together, are the text."""
+    """The tokens of a text, put together, are the text, and none is empty."""
     pieces = list(m4.tokens(text))
 
+    assert all(t.start < t.end for t in pieces)
     assert text == "".join(text[t.start : t.end] for t in pieces)
 
 
