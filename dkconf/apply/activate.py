@@ -24,7 +24,7 @@ from dkconf.apply.machine import Judged, Machine
 from dkconf.apply.originals import Originals
 from dkconf.apply.signals import Signals
 from dkconf.apply.system import System
-from dkconf.desired.state import HostPaths, ManagedDirectory, SystemUser
+from dkconf.desired.state import HostPaths, ManagedDirectory, Service, SystemUser
 from dkconf.errors import DkconfError, NotReverted, PlanStale, Reverted
 from dkconf.plan.actual import FileDigest, FileState
 
@@ -81,6 +81,8 @@ class Work:
     """`current` moves: to the new generation, or (release) to none."""
     overrides: Mapping[str, bool] = field(default_factory=dict)
     inventory_edit: tuple[str, ...] = ()
+    scripts: Mapping[str, Service] = field(default_factory=dict)
+    """Start scripts among the targets, and whose they are."""
 
 
 @dataclass
@@ -149,6 +151,9 @@ def _prepare(engine: Engine, work: Work) -> Journal:
         moves=work.moves,
         overrides=work.overrides,
         overrides_before=engine.journal.overrides(),
+        platform=work.platform,
+        users=tuple(user.name for user in work.users),
+        scripts={s.path: work.scripts[s.path] for s in steps if s.pre is None and s.path in work.scripts},
         inventory_edit=work.inventory_edit,
     )
     try:
@@ -230,7 +235,7 @@ def _change(engine: Engine, work: Work, journal: Journal) -> None:
     for user in work.users:
         say("plain", f"creating the system user {user.name}")
         with system.step(f"user:{user.name}"):
-            machine.create_user(user, work.platform)
+            machine.create_user(user, work.platform, journal.run)
     known = {d.path: d for d in work.directories}
     for path in journal.directories:
         directory = known.get(path, ManagedDirectory(path, 0o755, "root", work.root_group))

@@ -69,6 +69,8 @@ class Outstanding:
     """When sendmail was told; its children from before may still call the filter."""
     drain_timeout_seconds: int = 600
     drain: bool = True
+    scripts: Mapping[str, Service] = field(default_factory=dict)
+    """Start scripts among those files, and whose they are: before a script goes, nothing at boot may name it."""
     units: Service | None = None
     """A unit file goes: the manager of this service has to read its units again."""
 
@@ -111,6 +113,11 @@ class Journal:
     overrides: Mapping[str, bool] = field(default_factory=dict)
     """Set against the inventory when this change is in force."""
     overrides_before: Mapping[str, bool] = field(default_factory=dict)
+    platform: str = "debian"
+    users: tuple[str, ...] = ()
+    """System users that this run makes."""
+    scripts: Mapping[str, Service] = field(default_factory=dict)
+    """Start scripts that this run brings, and whose they are."""
     inventory_edit: tuple[str, ...] = ()
     """(path, host, filter, "on" or "off"): what the inventory is to say once the change is confirmed."""
 

@@ -93,7 +93,18 @@ class Machine(Protocol):
     def read_units(self, service: Service) -> None:
         """Have the service manager read its unit files again."""
 
-    def create_user(self, user: SystemUser, platform: str) -> None: ...
+    def forget(self, service: Service) -> None:
+        """Have nothing name a service at boot any more; its script goes next."""
+
+    def create_user(self, user: SystemUser, platform: str, run: str) -> None:
+        """Create a user that can be told to be this run's; nothing if there is one of this name."""
+
+    def remove_user(self, name: str, platform: str, run: str, places: tuple[str, ...]) -> str:
+        """Remove a user and its group if `run` made it; return why it stays, "" if it is gone or not the run's.
+
+        Args:
+            places: Paths that the run made or changed: what is left there must not be the user's.
+        """
 
     def drain(self, paths: HostPaths, sockets: tuple[str, ...], since: float, seconds: int) -> tuple[str, ...]:
         """Wait until no connection from before `since` may still call a filter; return who is left."""
@@ -146,8 +157,14 @@ class FilesOnly:
     def read_units(self, service: Service) -> None:
         return None
 
-    def create_user(self, user: SystemUser, platform: str) -> None:
+    def forget(self, service: Service) -> None:
         return None
+
+    def create_user(self, user: SystemUser, platform: str, run: str) -> None:
+        return None
+
+    def remove_user(self, name: str, platform: str, run: str, places: tuple[str, ...]) -> str:
+        return ""
 
     def drain(self, paths: HostPaths, sockets: tuple[str, ...], since: float, seconds: int) -> tuple[str, ...]:
         return ()

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from dkconf.apply import gates, preflight, stage, timer
+from dkconf.apply import gates, preflight, stage, timer, users
 from dkconf.apply.drain import drain
 from dkconf.apply.machine import Case, Judged
-from dkconf.apply.services import Services, create_user, wait_until_answers
+from dkconf.apply.services import Services, wait_until_answers
 from dkconf.desired.state import HostPaths, Service, SystemUser
 from dkconf.errors import DkconfError, Refusal
 from dkconf.probe import live, ports
@@ -155,8 +155,14 @@ class RealMachine:
     def read_units(self, service: Service) -> None:
         self._services.read_units(service)
 
-    def create_user(self, user: SystemUser, platform: str) -> None:
-        create_user(user, platform)
+    def forget(self, service: Service) -> None:
+        self._services.forget(service)
+
+    def create_user(self, user: SystemUser, platform: str, run: str) -> None:
+        users.create_user(user, platform, run)
+
+    def remove_user(self, name: str, platform: str, run: str, places: tuple[str, ...]) -> str:
+        return users.remove_user(name, platform, run, places)
 
     def drain(self, paths: HostPaths, sockets: tuple[str, ...], since: float, seconds: int) -> tuple[str, ...]:
         found = drain(paths.pid_file, sockets, since, seconds)

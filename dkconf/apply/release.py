@@ -18,7 +18,7 @@ from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, actor, ask, change, need_generation, refuse_while_waiting
 from dkconf.apply.settle import forget_originals
 from dkconf.apply.system import now_ns
-from dkconf.apply.work import UNIT_ROLES, Order
+from dkconf.apply.work import SCRIPT_ROLE, UNIT_ROLES, Order
 from dkconf.desired.state import DesiredState, MilterFilter
 from dkconf.errors import DkconfError, Refusal, Refused, Status
 from dkconf.plan import safety
@@ -220,6 +220,11 @@ def _work(
             stop=stop,
             remove=tuple(remove),
             written={p: d for p, d in last.files.items() if p not in session.ctx.take_over},
+            scripts={
+                f.path: managed[f.filter]
+                for f in desired.files
+                if f.path in remove and f.role == SCRIPT_ROLE and f.filter in managed
+            },
             drain_timeout_seconds=drain_seconds,
             units=next((managed[n] for n in unit_filters if n in managed), None),
         ),

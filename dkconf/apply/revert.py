@@ -30,7 +30,7 @@ def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
         system.clean(step.path)
     files = list(reversed(journal.files))
     for step in [s for s in files if s.sendmail]:
-        _restore(engine, step)
+        _restore(engine, journal, step)
     argv = () if booting else journal.sendmail_argv
     if journal.tells_sendmail and not booting:
         with system.step("tell-sendmail-back"):
@@ -40,11 +40,12 @@ def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
             with system.step(f"stop-back:{started.service.filter}"):
                 machine.stop(started.service)
     for step in [s for s in files if not s.sendmail]:
-        _restore(engine, step)
+        _restore(engine, journal, step)
     _services_back(engine, journal, booting)
     for path in reversed(journal.directories):
         if system.is_directory(path):
             system.rmdir(path)
+    _users_back(engine, journal)
     problems: tuple[str, ...] = ()
     if journal.tells_sendmail and not booting:
         problems = machine.check(journal.paths, None)
@@ -73,7 +74,17 @@ def _services_back(engine: Engine, journal: Journal, booting: bool) -> None:
                 act(step.service)
 
 
-def _restore(engine: Engine, step: FileStep) -> None:
+def _users_back(engine: Engine, journal: Journal) -> None:
+    """Remove the users that the run made; one that is in use by now stays, and that is told."""
+    places = (*journal.directories, *(step.path for step in journal.files))
+    for name in reversed(journal.users):
+        with engine.system.step(f"user-back:{name}"):
+            why = engine.machine.remove_user(name, journal.platform, journal.run, places)
+        if why:
+            engine.say("warn", f"the system user {name}, made by this run, stays: {why}")
+
+
+def _restore(engine: Engine, journal: Journal, step: FileStep) -> None:
     """Put one file back as it was: octets, owner, group, mode and time."""
     system = engine.system
     before = engine.journal.before(step)
@@ -86,6 +97,10 @@ def _restore(engine: Engine, step: FileStep) -> None:
         _keep_edit(engine, step.path, now)
     if before is None:
         if now is not None:
+            script = journal.scripts.get(step.path)
+            if script is not None:
+                with system.step(f"forget-back:{script.filter}"):
+                    engine.machine.forget(script)
             system.remove(step.path)
     elif now is None or now.digest != step.pre or now.mtime_ns != before.mtime_ns:
         system.write(step.path, before)

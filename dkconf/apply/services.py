@@ -1,13 +1,13 @@
 """Starting and stopping filters: systemd, System V scripts, FreeBSD's rc.d, or directly by their argv.
 
-One table of commands per service manager. `direct` and the System V scripts have been run; the commands of systemd,
-`update-rc.d`, rc.d and `pw` are by construction from their manuals.
+One table of commands per service manager. `direct`, the System V scripts and `update-rc.d` have been run; the commands
+of systemd, `chkconfig` and rc.d are by construction from their manuals.
 """
 
 from __future__ import annotations
 
+import glob
 import os
-import pwd
 import select
 import shutil
 import signal
@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 from dkconf.apply.stage import RUN_DIRECTORY
-from dkconf.desired.state import Service, SystemUser
+from dkconf.desired.state import Service
 from dkconf.errors import DkconfError
 from dkconf.probe import live, milterping
 
 State = Literal["running", "stopped", "unknown"]
-Verb = Literal["start", "stop", "reload", "restart", "status", "enable", "disable", "read-units"]
+Verb = Literal["start", "stop", "reload", "restart", "status", "register", "enable", "disable", "forget", "read-units"]
+"""`register` makes a service known to what starts at boot, `enable` and `disable` say whether it is started then, and
+`forget` undoes `register`."""
 
 COMMAND_TIMEOUT_SECONDS = 120
 """systemd gives a unit 90 s to start or stop."""
@@ -37,6 +39,7 @@ DIRECT_DIRECTORY = RUN_DIRECTORY
 MAX_WORDS = 2000
 NO_SUCH_UNIT = 4
 """Status of `systemctl is-active`; systemctl(1), "Exit status"."""
+STARTING: tuple[Verb, ...] = ("register", "enable", "start")
 NEEDLESS: frozenset[Verb] = frozenset({"stop", "disable", "read-units"})
 """Where systemd does not run, nothing runs under it: going back must not fail for want of it."""
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:" + live.PATH
@@ -49,8 +52,10 @@ COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
         "reload": ("systemctl", "reload-or-restart", "{name}.service"),
         "restart": ("systemctl", "restart", "{name}.service"),
         "status": ("systemctl", "is-active", "--quiet", "{name}.service"),
+        "register": (),
         "enable": ("systemctl", "enable", "--quiet", "{name}.service"),
         "disable": ("systemctl", "disable", "--quiet", "{name}.service"),
+        "forget": (),
         "read-units": ("systemctl", "daemon-reload"),
     },
     "sysv": {
@@ -59,9 +64,12 @@ COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
         "reload": ("service", "{name}", "reload"),
         "restart": ("service", "{name}", "restart"),
         "status": ("service", "{name}", "status"),
-        # insserv's links; a system that has chkconfig instead is told by `_boot_command`.
-        "enable": ("update-rc.d", "{name}", "defaults"),
+        # A system that has chkconfig instead is told by `_boot_command`. `defaults` makes links only where there are
+        # none, so it does not turn the K links of `disable` into S links again.
+        "register": ("update-rc.d", "{name}", "defaults"),
+        "enable": ("update-rc.d", "{name}", "enable"),
         "disable": ("update-rc.d", "{name}", "disable"),
+        "forget": ("update-rc.d", "-f", "{name}", "remove"),
         "read-units": (),
     },
     "rcd": {
@@ -71,11 +79,27 @@ COMMANDS: Mapping[str, Mapping[Verb, tuple[str, ...]]] = {
         "reload": ("service", "{name}", "onereload"),
         "restart": ("service", "{name}", "onerestart"),
         "status": ("service", "{name}", "onestatus"),
+        "register": (),
         "enable": (),
         "disable": (),
+        "forget": (),
         "read-units": (),
     },
 }
+CHKCONFIG: Mapping[Verb, tuple[str, ...]] = {
+    "register": ("chkconfig", "--add", "{name}"),
+    "enable": ("chkconfig", "{name}", "on"),
+    "disable": ("chkconfig", "{name}", "off"),
+    "forget": ("chkconfig", "--del", "{name}"),
+}
+"""Instead of `update-rc.d`. `on` refuses a script that was never added, and `--del` one that is gone."""
+BOOT_LINKS = "/etc/rc[2345S].d/{kind}[0-9][0-9]{name}"
+"""The run levels in which a system works; kind is S (started at boot), K (not started) or both."""
+SCRIPT_DIRECTORIES: Mapping[str, tuple[str, ...]] = {
+    "sysv": ("/etc/init.d",),
+    "rcd": ("/etc/rc.d", "/usr/local/etc/rc.d"),
+}
+"""Where service(8) looks."""
 
 
 class ServiceFailed(DkconfError):
@@ -118,18 +142,34 @@ def command(manager: str, verb: Verb, name: str) -> tuple[str, ...]:
     return tuple(word.format(name=name) for word in COMMANDS[manager][verb])
 
 
-def _boot_command(argv: tuple[str, ...]) -> tuple[str, ...]:
+def _boot_command(verb: Verb, argv: tuple[str, ...], name: str) -> tuple[str, ...]:
     """Return the command of the System V flavour that this host has for starting a service at boot."""
     if argv[:1] != ("update-rc.d",) or shutil.which("update-rc.d", path=SEARCH_PATH):
         return argv
     if shutil.which("chkconfig", path=SEARCH_PATH):
-        return ("chkconfig", argv[1], "off" if argv[2] == "disable" else "on")
+        return tuple(word.format(name=name) for word in CHKCONFIG[verb])
     return ()
+
+
+def boot_links(name: str, kind: str) -> list[str]:
+    """Return the links of a System V script; `kind` is "S" (it is started at boot), "K" or "[SK]"."""
+    return sorted(glob.glob(BOOT_LINKS.format(kind=kind, name=glob.escape(name))))
 
 
 def systemd_runs() -> bool:
     """Return whether systemd is this machine's first process; sd_booted(3)."""
     return os.path.isdir("/run/systemd/system")
+
+
+def _is_needless(service: Service, verb: Verb) -> bool:
+    """Return whether a command that said no had nothing to do: going back must not fail for want of it.
+
+    `update-rc.d` and `chkconfig` say no to a script that has no links at all.
+    """
+    if service.manager == "systemd":
+        return verb in NEEDLESS and not systemd_runs()
+    kinds = {"disable": "S", "forget": "[SK]"}
+    return service.manager == "sysv" and verb in kinds and not boot_links(service.name, kinds[verb])
 
 
 class Services:
@@ -144,8 +184,8 @@ class Services:
             if self.status(service) != "running":
                 self._start_directly(service)
             return
-        self._do(service, "enable")
-        self._do(service, "start")
+        for verb in STARTING:
+            self._do(service, verb)
 
     def stop(self, service: Service) -> None:
         """Stop a filter, at boot too, and wait until it has ended; nothing if it does not run."""
@@ -201,20 +241,27 @@ class Services:
         if service.manager != "direct":
             self._do(service, "read-units")
 
+    def forget(self, service: Service) -> None:
+        """Have nothing name a service at boot any more: it is stopped, and its script goes next."""
+        if service.manager != "direct":
+            self._do(service, "forget")
+
     def _is_unknown(self, service: Service) -> bool:
-        """Return whether systemd answers, and has no such unit."""
-        if service.manager != "systemd":
-            return False
-        return self._run(command(service.manager, "status", service.name)).status == NO_SUCH_UNIT
+        """Return whether systemd answers, and has no such unit; or whether there is no such script and nothing runs."""
+        status = self._run(command(service.manager, "status", service.name)).status
+        if service.manager == "systemd":
+            return status == NO_SUCH_UNIT
+        folders = SCRIPT_DIRECTORIES.get(service.manager, ())
+        return status != 0 and not any(os.path.exists(f"{folder}/{service.name}") for folder in folders)
 
     def _do(self, service: Service, verb: Verb) -> None:
         if not service.name:
             raise ServiceFailed(f"filter {service.filter}: no service name is known; set services.{service.filter}")
-        argv = _boot_command(command(service.manager, verb, service.name))
+        argv = _boot_command(verb, command(service.manager, verb, service.name), service.name)
         if not argv:
             return
         done = self._run(argv)
-        if done.status and not (service.manager == "systemd" and verb in NEEDLESS and not systemd_runs()):
+        if done.status and not _is_needless(service, verb):
             said = f": {done.output}" if done.output else ""
             raise ServiceFailed(f"filter {service.filter}: {' '.join(argv)} ended with status {done.status}{said}")
 
@@ -330,39 +377,3 @@ def wait_until_answers(socket: str, seconds: float) -> str:
             return why
         # A socket that is not there yet can only be looked for again.
         select.select([], [], [], 0.05)
-
-
-def user_exists(name: str) -> bool:
-    """Return whether the system knows this user."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def user_command(user: SystemUser, platform: str) -> tuple[str, ...]:
-    """Return the argv that creates a system user with a group of its own name."""
-    groups = ",".join(user.groups)
-    if platform == "freebsd":
-        extra = ("-G", groups) if groups else ()
-        return ("pw", "useradd", user.name, "-d", user.home, "-s", user.shell, "-w", "no", *extra)
-    extra = ("--groups", groups) if groups else ()
-    return (
-        "useradd", "--system", "--user-group", "--home-dir", user.home, "--no-create-home", "--shell", user.shell,
-        *extra, user.name,
-    )  # fmt: skip
-
-
-def create_user(user: SystemUser, platform: str, run: Runner = run_command) -> None:
-    """Create a system user; nothing if there is one of this name.
-
-    Raises:
-        ServiceFailed: The command says no.
-    """
-    if user_exists(user.name):
-        return
-    argv = user_command(user, platform)
-    done = run(argv)
-    if done.status:
-        raise ServiceFailed(f"user {user.name}: {' '.join(argv)} ended with status {done.status}: {done.output}")

@@ -72,8 +72,12 @@ def _clear(engine: Engine, path: str, after: Outstanding) -> None:
     found = engine.originals.state(path)
     if found is not None:
         system.write(path, found)
-    else:
-        system.remove(path)
+        return
+    script = after.scripts.get(path)
+    if script is not None:
+        with system.step(f"forget:{script.filter}"):
+            engine.machine.forget(script)
+    system.remove(path)
 
 
 def merged(new: Outstanding, old: Outstanding | None, wanted: frozenset[str], files: frozenset[str]) -> Outstanding:
@@ -93,6 +97,7 @@ def merged(new: Outstanding, old: Outstanding | None, wanted: frozenset[str], fi
         stop=(*new.stop, *stop),
         remove=(*new.remove, *remove),
         written={**old.written, **new.written},
+        scripts={**{path: service for path, service in old.scripts.items() if path in remove}, **new.scripts},
         units=new.units or old.units,
     )
 

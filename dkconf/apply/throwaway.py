@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dkconf
-from dkconf.apply.services import user_exists, wait_until_answers
+from dkconf.apply.services import wait_until_answers
+from dkconf.apply.users import user_exists
 from dkconf.desired.state import DesiredState, MilterFilter, Service
 from dkconf.errors import DkconfError
 from dkconf.probe.live import PATH, stat_of

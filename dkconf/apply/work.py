@@ -22,7 +22,8 @@ from dkconf.plan.model import FileChange, Plan
 from dkconf.plan.source import block_text
 from dkconf.sendmail import mc
 
-UNIT_ROLES = frozenset({"unit", "init-script", "rc-variables"})
+SCRIPT_ROLE = "init-script"
+UNIT_ROLES = frozenset({"unit", SCRIPT_ROLE, "rc-variables"})
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def work_for(session: Session, order: Order, judged: Judged) -> Work:
         systemd=systemd,
         overrides=order.overrides,
         inventory_edit=order.inventory_edit,
+        scripts={f.path: by_name[f.filter] for f in desired.files if f.role == SCRIPT_ROLE and f.filter in by_name},
     )
 
 
@@ -178,6 +180,11 @@ def _after(session: Session, order: Order) -> Outstanding:
         stop=tuple(ServiceStep(known[n], True, sockets.get(n, "")) for n in stop),
         remove=gone,
         written={p: d for p, d in last.files.items() if p in gone} if last else {},
+        scripts={
+            f.path: known[f.filter]
+            for f in plan.files
+            if f.action == "remove" and f.role == SCRIPT_ROLE and f.filter in known
+        },
         drain_timeout_seconds=order.drain_seconds,
         drain=order.drain,
         units=next((known[f.filter] for f in plan.files if f.action == "remove" and f.role in UNIT_ROLES), None),

@@ -105,6 +105,12 @@ class FakeMachine:
     calls: list[str] = field(default_factory=list)
     up: set[str] = field(default_factory=set)
     """Filters that run."""
+    at_boot: set[str] = field(default_factory=set)
+    """Filters that a boot knows of, be it that they are started or not."""
+    made_by: dict[str, str] = field(default_factory=dict)
+    """System user -> the run that made it."""
+    used: set[str] = field(default_factory=set)
+    """System users that a process runs as."""
     missing: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     worse: tuple[str, ...] = ()
@@ -161,6 +167,7 @@ class FakeMachine:
     def start(self, service: Service) -> None:
         self._call(f"start {service.filter}")
         self.up.add(service.filter)
+        self.at_boot.add(service.filter)
 
     def reload(self, service: Service) -> None:
         self._call(f"reload {service.filter}")
@@ -171,6 +178,8 @@ class FakeMachine:
     def stop(self, service: Service) -> None:
         self._call(f"stop {service.filter}")
         self.up.discard(service.filter)
+        if service.manager != "sysv":
+            self.at_boot.discard(service.filter)
 
     def wait_answers(self, socket: str, seconds: float) -> str:
         return ""
@@ -178,9 +187,26 @@ class FakeMachine:
     def read_units(self, service: Service) -> None:
         self._call("read-units")
 
-    def create_user(self, user: SystemUser, platform: str) -> None:
+    def forget(self, service: Service) -> None:
+        self._call(f"forget {service.filter}")
+        self.at_boot.discard(service.filter)
+
+    def create_user(self, user: SystemUser, platform: str, run: str) -> None:
         self._call(f"user {user.name}")
-        self.system.users.add(user.name)
+        if user.name not in self.system.users:
+            self.system.users.add(user.name)
+            self.made_by[user.name] = run
+
+    def remove_user(self, name: str, platform: str, run: str, places: tuple[str, ...]) -> str:
+        self._call(f"user-back {name}")
+        if self.made_by.get(name) != run:
+            return ""
+        if name in self.used:
+            return "in use"
+        assert not [path for path, state in self.system.files.items() if state.owner == name]
+        self.system.users.discard(name)
+        del self.made_by[name]
+        return ""
 
     def drain(self, paths: HostPaths, sockets: tuple[str, ...], since: float, seconds: int) -> tuple[str, ...]:
         self._call(f"drain {','.join(sockets)}")
@@ -265,12 +291,13 @@ def make_host(folder: Path) -> Host:
     return Host(system, machine, FakeClock(), inventory)
 
 
-def make_own_host(folder: Path) -> Host:
-    """Return a host whose inventory has a dkconf-filter under systemd: a user, a unit, settings and a key."""
+def make_own_host(folder: Path, manager: str = "systemd") -> Host:
+    """Return a host whose inventory has a dkconf-filter: a user, a unit or a start script, settings and a key."""
     host = make_host(folder)
-    host.inventory.write_text(OWN_INVENTORY)
+    host.inventory.write_text(OWN_INVENTORY.replace("systemd", manager))
     host.system.put(KEY_PATH, b"a private key", 0o600)
     host.system.put("/etc/systemd/system/.keep", b"")
+    host.system.put("/etc/init.d/.keep", b"")
     host.machine.up.clear()
     return host
 

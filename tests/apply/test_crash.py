@@ -39,10 +39,20 @@ ACTS: dict[str, tuple[Act, Act]] = {
         lambda h: operations.apply_plan(h.ctx()),
         lambda h: (h.edit("filters: [own]", "filters: []"), operations.apply_plan(h.ctx())),
     ),
+    "own script": (lambda h: None, lambda h: operations.apply_plan(h.ctx())),
+    "own script leaves": (
+        lambda h: (operations.apply_plan(h.ctx()), operations.disable_filter(h.ctx(), "own")),
+        lambda h: (h.edit("filters: [own]", "filters: []"), operations.apply_plan(h.ctx())),
+    ),
+    "own script, release": (
+        lambda h: operations.apply_plan(h.ctx()),
+        lambda h: operations.release(h.ctx()),
+    ),
 }
 """Name -> what went before, and what dies."""
 
 Tree = dict[str, FileState]
+Known = tuple[dict[str, tuple[bytes, int, str, str]], set[str], set[str]]
 
 
 def etc(host: Host) -> Tree:
@@ -54,24 +64,30 @@ def contents(tree: Tree) -> dict[str, tuple[bytes, int, str, str]]:
     return {p: (s.content, s.mode, s.owner, s.group) for p, s in tree.items()}
 
 
+def known(host: Host) -> Known:
+    """Return the host's files, its users, and which filters a boot knows of."""
+    return contents(etc(host)), set(host.system.users), set(host.machine.at_boot)
+
+
 def prepared(folder: Path, act: str) -> Host:
     """Return a host on which everything before `act` is done, with owners that are not root's."""
     folder.mkdir(parents=True)
-    host = (make_own_host if act.startswith("own") else make_host)(folder)
+    manager = "sysv" if "script" in act else "systemd"
+    host = make_own_host(folder, manager) if act.startswith("own") else make_host(folder)
     host.system.put(CF_PATH, host.system.files[CF_PATH].content, 0o640, "smmta", "smmsp")
     host.machine.up.discard("signer")
     ACTS[act][0](host)
     return host
 
 
-def names_of_steps(folder: Path, act: str) -> tuple[list[tuple[str, str]], Tree, Tree]:
-    """Return every point of the act, and the tree before and after it."""
+def names_of_steps(folder: Path, act: str) -> tuple[list[tuple[str, str]], Known, Known]:
+    """Return every point of the act, and the host before and after it."""
     host = prepared(folder, act)
-    old = etc(host)
+    old = known(host)
     points: list[tuple[str, str]] = []
     host.system.use(lambda name, edge: points.append((name, edge)))
     ACTS[act][1](host)
-    return points, old, etc(host)
+    return points, old, known(host)
 
 
 def at(name: str, edge: str, exc: BaseException) -> Hook:
@@ -104,7 +120,8 @@ def test_dying_at_any_point_leaves_old_or_new(tmp_path: Path, act: str) -> None:
 
     for number, (name, edge) in enumerate(points):
         host = prepared(tmp_path / str(number), act)
-        assert contents(old) == contents(etc(host))
+        assert old == known(host)
+        before = etc(host)
         host.system.use(at(name, edge, Crash()))
         with pytest.raises(Crash):
             ACTS[act][1](host)
@@ -113,9 +130,9 @@ def test_dying_at_any_point_leaves_old_or_new(tmp_path: Path, act: str) -> None:
         host.system.use(None)
         operations.recover(host.ctx())
 
-        assert contents(etc(host)) in (contents(old), contents(new)), f"{name}:{edge}"
-        if contents(etc(host)) == contents(old):
-            assert {p: s.mtime_ns for p, s in etc(host).items()}.keys() == old.keys()
+        assert known(host) in (old, new), f"{name}:{edge}"
+        if known(host) == old:
+            assert {p: s.mtime_ns for p, s in etc(host).items()}.keys() == before.keys()
         assert starts_and_takes_mail(host)
         current = operations.status(host.ctx()).data["generation"]
         numbers = [g["number"] for g in operations.generations(host.ctx()).data["generations"]]
@@ -123,7 +140,7 @@ def test_dying_at_any_point_leaves_old_or_new(tmp_path: Path, act: str) -> None:
         assert not [p for p in host.system.directories if p.endswith(".new")]
 
 
-@pytest.mark.parametrize("act", ["first apply", "disable"])
+@pytest.mark.parametrize("act", ["first apply", "disable", "own filter", "own script"])
 def test_dying_while_going_back(tmp_path: Path, act: str) -> None:
     """A run that dies while it undoes another's is undone by the next one."""
     points, old, _ = names_of_steps(tmp_path / "reference", act)
@@ -147,7 +164,7 @@ def test_dying_while_going_back(tmp_path: Path, act: str) -> None:
             operations.recover(host.ctx())
         host.system.use(None)
         operations.recover(host.ctx())
-        assert contents(old) == contents(etc(host)), f"{step}:{edge}"
+        assert old == known(host), f"{step}:{edge}"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +189,7 @@ def test_a_failing_step_leaves_old_or_new(tmp_path: Path, act: str, number: int)
         host.system.use(None)
         if status is not Status.REVERTED:
             operations.recover(host.ctx())
-        assert contents(etc(host)) in (contents(old), contents(new)), name
+        assert known(host) in (old, new), name
         assert starts_and_takes_mail(host), name
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dkconf.apply import operations
 from dkconf.errors import Reverted
-from tests.apply.conftest import CF_PATH, FRAGMENT, KEY_PATH, MC_PATH, STATE, Host
+from tests.apply.conftest import CF_PATH, FRAGMENT, KEY_PATH, MC_PATH, STATE, Host, make_own_host
 
 SETTINGS = "/etc/dkconf-settings/own.toml"
 UNIT = "/etc/systemd/system/dkconf-own.service"
+SCRIPT = "/etc/init.d/dkconf-own"
 
 
 def steps_of(host: Host) -> list[str]:
@@ -101,13 +104,109 @@ def test_a_restart_is_taken_back_by_a_restart(own: Host) -> None:
 
 
 def test_a_failed_start_leaves_nothing_behind(own: Host) -> None:
-    """The filter does not start: unit, settings, key owner are as before; only the system user stays."""
-    before = own.etc()
+    """The filter does not start: unit, settings, key owner are as before, and the system user is gone."""
+    before, users = own.etc(), set(own.system.users)
     own.machine.fail = "start"
 
     with pytest.raises(Reverted):
         operations.apply_plan(own.ctx())
 
     assert before == own.etc()
+    assert users == own.system.users
     assert [] == own.called()
     assert "tell" in own.machine.calls, "sendmail is told again, although it may not have been told before"
+
+
+def test_a_user_that_is_in_use_by_now_stays(own: Host) -> None:
+    """Going back does not fail for it, and says why it stays."""
+    own.machine.fail = "start"
+    own.machine.used.add("dkconf")
+
+    with pytest.raises(Reverted):
+        operations.apply_plan(own.ctx())
+
+    assert "dkconf" in own.system.users
+    assert ["the system user dkconf, made by this run, stays: in use"] == [w for w in own.said if "stays" in w]
+
+
+def test_only_the_first_change_takes_its_user_back(own: Host) -> None:
+    """A later change that goes back leaves the user of an earlier one alone; so does release, for the keys are its."""
+    operations.apply_plan(own.ctx())
+    own.edit("    socket: inet", "    workers: 3\n    socket: inet")
+    own.machine.fail = "restart"
+    with pytest.raises(Reverted):
+        operations.apply_plan(own.ctx())
+    operations.release(own.ctx())
+
+    assert "dkconf" in own.system.users
+    assert [] == [call for call in own.machine.calls if call.startswith("user-back")]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Host:
+    """A host before dkconf, with a dkconf-filter to come that a start script starts."""
+    return make_own_host(tmp_path, "sysv")
+
+
+def _leave(host: Host) -> None:
+    host.edit("filters: [own]", "filters: []")
+    operations.apply_plan(host.ctx())
+
+
+@pytest.mark.parametrize("off", [False, True], ids=["running", "disabled"])
+@pytest.mark.parametrize("go", [_leave, lambda host: operations.release(host.ctx())], ids=["leaves", "release"])
+def test_nothing_at_boot_names_a_script_that_has_gone(script: Host, go: object, off: bool) -> None:
+    """The links of a start script go after the filter has stopped and before the script goes."""
+    assert callable(go)
+    operations.apply_plan(script.ctx())
+    if off:
+        operations.disable_filter(script.ctx(), "own")
+    assert {"own"} == script.machine.at_boot
+    steps = steps_of(script)
+
+    go(script)
+
+    assert SCRIPT not in script.system.files
+    assert set() == script.machine.at_boot
+    expected = [*([] if off else ["stop:own"]), "forget:own", f"remove:{SCRIPT}"]
+    assert expected == [step for step in steps if step in expected]
+
+
+def test_a_filter_that_is_off_is_still_known_at_boot(script: Host) -> None:
+    """Disabling does not forget a script: update-rc.d keeps that it is off."""
+    operations.apply_plan(script.ctx())
+    operations.disable_filter(script.ctx(), "own")
+    operations.enable_filter(script.ctx(), "own")
+
+    assert "forget own" not in script.machine.calls
+    assert {"own"} == script.machine.at_boot
+
+
+def test_a_first_apply_that_goes_back_leaves_no_link(script: Host) -> None:
+    """The script was started and registered; both are undone before it goes."""
+    before = script.etc()
+    script.machine.worse = ("port 25: no longer answers",)
+    steps = steps_of(script)
+
+    with pytest.raises(Reverted):
+        operations.apply_plan(script.ctx())
+
+    assert before == script.etc()
+    assert set() == script.machine.at_boot
+    expected = ["stop-back:own", "forget-back:own", f"remove:{SCRIPT}"]
+    assert expected == [step for step in steps if step in expected]
+
+
+def test_a_script_that_is_edited_meanwhile_keeps_its_links(script: Host) -> None:
+    """What stays where it is can still be started."""
+    operations.apply_plan(script.ctx())
+
+    def edit(name: str, edge: str) -> None:
+        if (name, edge) == ("stop:own", "after"):
+            script.system.put(SCRIPT, b"edited")
+
+    script.system.use(edit)
+    operations.release(script.ctx())
+
+    assert SCRIPT in script.system.files
+    assert "forget own" not in script.machine.calls

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dkconf.apply import services
-from dkconf.apply.services import COMMANDS, Done, ServiceFailed, Services, command, user_command
-from dkconf.desired.state import Service, SystemUser
+from dkconf.apply.services import COMMANDS, Done, ServiceFailed, Services, command
+from dkconf.desired.state import Service
 
 SLEEPER = "import signal; signal.pause()"
 
@@ -43,7 +43,9 @@ def service(manager: str, **changes: object) -> Service:
         ("systemd", "status", "systemctl is-active --quiet x.service"),
         ("systemd", "read-units", "systemctl daemon-reload"),
         ("sysv", "start", "service x start"),
-        ("sysv", "enable", "update-rc.d x defaults"),
+        ("sysv", "register", "update-rc.d x defaults"),
+        ("sysv", "enable", "update-rc.d x enable"),
+        ("sysv", "forget", "update-rc.d -f x remove"),
         ("rcd", "start", "service x onestart"),
         ("rcd", "stop", "service x onestop"),
         ("rcd", "enable", ""),
@@ -66,6 +68,84 @@ def test_start_and_stop_count_for_the_next_boot_too() -> None:
     Services(run).stop(service("systemd"))
 
     assert ["enable", "start", "stop", "disable"] == [argv[1] for argv in run.seen]
+
+
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place for the links of run levels and for scripts; no other one is looked at."""
+    for name in ("init.d", "rc2.d", "rc3.d"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(services, "BOOT_LINKS", f"{tmp_path}/rc[23].d/{{kind}}[0-9][0-9]{{name}}")
+    monkeypatch.setattr(services, "SCRIPT_DIRECTORIES", {"sysv": (f"{tmp_path}/init.d",)})
+    return tmp_path
+
+
+def flavour(monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
+    """Have this host's tool for System V links be `tool`; "" = it has none."""
+    monkeypatch.setattr(services.shutil, "which", lambda name, path: f"/sbin/{name}" if name == tool else None)
+
+
+@pytest.mark.parametrize(
+    "tool,start,stop,forget",
+    [
+        ("update-rc.d", ["update-rc.d x defaults", "update-rc.d x enable", "service x start"],
+         ["service x stop", "update-rc.d x disable"], ["update-rc.d -f x remove"]),
+        ("chkconfig", ["chkconfig --add x", "chkconfig x on", "service x start"],
+         ["service x stop", "chkconfig x off"], ["chkconfig --del x"]),
+        ("", ["service x start"], ["service x stop"], []),
+    ],
+)  # fmt: skip
+def test_each_flavour_of_system_v(
+    monkeypatch: pytest.MonkeyPatch, tool: str, start: list[str], stop: list[str], forget: list[str]
+) -> None:
+    """A script is made known before it is enabled: each command refuses, or leaves alone, what the other one did."""
+    flavour(monkeypatch, tool)
+    one = service("sysv", name="x")
+    for act, expected in ((Services.start, start), (Services.stop, stop), (Services.forget, forget)):
+        run = Recorder()
+        act(Services(run), one)
+        assert expected == [" ".join(argv) for argv in run.seen]
+
+
+@pytest.mark.parametrize("manager", ["systemd", "rcd", "direct"])
+def test_others_have_nothing_to_forget(manager: str) -> None:
+    """systemd's links go with `disable`; rc.d's variable is a file of dkconf's."""
+    run = Recorder()
+    Services(run).forget(service(manager))
+
+    assert [] == run.seen
+
+
+def test_what_has_no_links_needs_none_taken_away(monkeypatch: pytest.MonkeyPatch, links: Path) -> None:
+    """Going back from a start that failed: update-rc.d says no to a script without links, and that is no failure."""
+    flavour(monkeypatch, "update-rc.d")
+    no = Done(1, "update-rc.d: error: no runlevel symlinks to modify, aborting!")
+    one = service("sysv")
+    Services(Recorder(Done(0, ""), no)).stop(one)
+    Services(Recorder(no)).forget(one)
+
+    (links / "rc3.d" / "S01dkconf-signer").symlink_to("../init.d/dkconf-signer")
+    with pytest.raises(ServiceFailed, match="no runlevel symlinks"):
+        Services(Recorder(Done(0, ""), no)).stop(one)
+    (links / "rc3.d" / "S01dkconf-signer").rename(links / "rc3.d" / "K01dkconf-signer")
+    Services(Recorder(Done(0, ""), no)).stop(one)
+    with pytest.raises(ServiceFailed, match="no runlevel symlinks"):
+        Services(Recorder(no)).forget(one)
+
+
+def test_a_script_that_is_not_there_is_stopped(links: Path) -> None:
+    """Going back a second time, after the script is gone, is no failure; what runs, or has a script, is one."""
+    gone = Done(1, "dkconf-signer: unrecognized service")
+    one = service("sysv")
+    run = Recorder(gone, gone)
+    Services(run).stop(one)
+    assert ["stop", "status"] == [argv[2] for argv in run.seen]
+
+    with pytest.raises(ServiceFailed, match="unrecognized"):
+        Services(Recorder(gone, Done(0, "is running"))).stop(one)
+    (links / "init.d" / "dkconf-signer").touch()
+    with pytest.raises(ServiceFailed, match="unrecognized"):
+        Services(Recorder(gone, Done(3, "is not running"))).stop(one)
 
 
 def test_a_failing_command_is_quoted() -> None:
@@ -167,20 +247,3 @@ def test_stale_pid_file_is_no_process(tmp_path: Path) -> None:
     os.utime(tmp_path / "signer.pid", (1, 1))
 
     assert "stopped" == Services(directory=str(tmp_path)).status(service("direct"))
-
-
-@pytest.mark.parametrize(
-    "platform,argv",
-    [
-        ("debian", "useradd --system --user-group --home-dir /nonexistent --no-create-home "
-                   "--shell /usr/sbin/nologin --groups smmta,mail dkconf"),
-        ("rhel", "useradd --system --user-group --home-dir /nonexistent --no-create-home "
-                 "--shell /usr/sbin/nologin --groups smmta,mail dkconf"),
-        ("freebsd", "pw useradd dkconf -d /nonexistent -s /usr/sbin/nologin -w no -G smmta,mail"),
-    ],
-)  # fmt: skip
-def test_user_commands(platform: str, argv: str) -> None:
-    """A system user without a password, with a group of its own name."""
-    user = SystemUser("dkconf", "/nonexistent", groups=("smmta", "mail"))
-
-    assert tuple(argv.split()) == user_command(user, platform)
