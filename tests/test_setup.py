@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import LAST_RESORT_SECONDS
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -32,7 +34,7 @@ class Machine:
     def run(self) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PATH": f"{self.stubs}:{os.environ['PATH']}"}
         script = [str(self.checkout / "scripts" / "setup.sh")]
-        return subprocess.run(script, env=env, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(script, env=env, capture_output=True, text=True, check=False, timeout=LAST_RESORT_SECONDS)
 
     @property
     def installed(self) -> bool:

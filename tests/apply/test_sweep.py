@@ -11,6 +11,7 @@ import pytest
 
 from dkconf.apply.stage import StageFailed, private_directory, sweep
 from dkconf.probe.live import stat_of
+from tests.patience import LAST_RESORT_SECONDS
 
 SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
 
@@ -49,7 +50,7 @@ def test_throwaway_filters_of_the_dead_end(tmp_path: Path) -> None:
 
         sweep(str(tmp_path))
 
-        assert running.wait(10) == -9
+        assert running.wait(LAST_RESORT_SECONDS) == -9
         assert other.poll() is None
     finally:
         for process in (running, other):

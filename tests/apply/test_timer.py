@@ -10,6 +10,7 @@ import pytest
 
 from dkconf.apply import timer
 from dkconf.errors import DkconfError
+from tests.patience import LAST_RESORT_SECONDS
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_without_systemd_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, t
 
     timer.arm(str(tmp_path), 600, "abcd", True)
     started[0].returncode = None
-    started[0].wait(30)
+    started[0].wait(LAST_RESORT_SECONDS)
 
     assert "True False" == marks.read_text()
     assert 0o600 == (tmp_path / "watcher.log").stat().st_mode & 0o777

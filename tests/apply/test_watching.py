@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,16 +23,28 @@ from dkconf.apply.watcher import wait_for_deadline
 from dkconf.errors import DkconfError, Locked, Status
 from tests.apply.conftest import MC_PATH, Crash, Host
 from tests.apply.test_root import INVENTORY, context, tree, with_key
+from tests.patience import LAST_RESORT_SECONDS
 
 __all__ = ["tree"]
+
+
+@contextmanager
+def heeded(number: int, how: object = signal.default_int_handler) -> Iterator[None]:
+    """Have a signal end this process like Ctrl-C, or be heeded as `how` says, while the body runs.
+
+    The tests themselves may run where it is ignored: under nohup, or in the background of a shell.
+    """
+    inherited = signal.signal(number, how)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        signal.signal(number, inherited)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_wait_while_held(number: int) -> None:
     """Outside a signal ends the run like Ctrl-C; while held it is only noted; afterwards all is as before."""
-    # The tests themselves may run under nohup, which ignores SIGHUP.
-    inherited = signal.signal(number, signal.default_int_handler)
-    try:
+    with heeded(number):
         signals = Signals()
         with signals.watched():
             with signals.held():
@@ -39,18 +53,18 @@ def test_signals_wait_while_held(number: int) -> None:
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), number)
         assert signal.default_int_handler == signal.getsignal(number)
-    finally:
-        signal.signal(number, inherited)
 
 
-def test_nohup_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who ignores SIGHUP goes on ignoring it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Signals().watched():
-            os.kill(os.getpid(), signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_is_ignored_stays_ignored(host: Host, number: int) -> None:
+    """Under nohup, or in the background of a shell, nobody means dkconf by it: the run goes on to its end."""
+    host.system.use(lambda name, edge: os.kill(os.getpid(), number))
+
+    with heeded(number, signal.SIG_IGN):
+        outcome = operations.apply_plan(host.ctx())
+        assert signal.SIG_IGN == signal.getsignal(number)
+
+    assert Status.OK == outcome.status
 
 
 def test_a_signal_during_activation_ends_in_130(host: Host) -> None:
@@ -62,7 +76,8 @@ def test_a_signal_during_activation_ends_in_130(host: Host) -> None:
 
     host.system.use(hook)
 
-    outcome = operations.apply_plan(host.ctx())
+    with heeded(signal.SIGINT):
+        outcome = operations.apply_plan(host.ctx())
 
     assert Status.INTERRUPTED == outcome.status
     assert ["signer", "second"] == host.called()
@@ -77,7 +92,7 @@ def test_ctrl_c_while_judging_changes_nothing(host: Host) -> None:
     host.machine.before_judging = interrupt
     before = host.etc()
 
-    with pytest.raises(KeyboardInterrupt):
+    with heeded(signal.SIGINT), pytest.raises(KeyboardInterrupt):
         operations.apply_plan(host.ctx())
 
     assert before == host.etc()
@@ -150,7 +165,11 @@ def test_if_no_timer_can_be_had_nothing_changes(host: Host) -> None:
 def test_the_watcher_finds_the_package() -> None:
     """The detached watcher starts with this interpreter, from any directory, and ends where nothing waits."""
     done = subprocess.run(
-        timer.watcher_argv("/nonexistent/state", "run"), env=timer.environment(), cwd="/", check=False, timeout=60
+        timer.watcher_argv("/nonexistent/state", "run"),
+        env=timer.environment(),
+        cwd="/",
+        check=False,
+        timeout=LAST_RESORT_SECONDS,
     )
 
     assert 0 == done.returncode
@@ -180,8 +199,8 @@ def test_two_applies_at_once(tree: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
-    said = sorted(results.get(timeout=10) for _ in processes)
+        process.join(LAST_RESORT_SECONDS)
+    said = sorted(results.get(timeout=LAST_RESORT_SECONDS) for _ in processes)
 
     assert 1 == said.count("0 True"), said
     assert all(s in ("0 True", "0 False") or s.startswith("5 ") for s in said), said

@@ -120,7 +120,7 @@ def test_a_sender_without_end_costs_linear_time(local: bytes, domain: bytes) -> 
     begin = process_time()
 
     assert not keys.find(local, domain)
-    assert process_time() - begin < 0.2
+    assert process_time() - begin < 2
 
 
 @pytest.mark.parametrize(

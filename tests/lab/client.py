@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.patience import LAST_RESORT_SECONDS
+
 SENDER = "alice@example.test"
 RECIPIENT = "bob@elsewhere.test"
 
@@ -50,7 +52,7 @@ def send(
     message: bytes,
     sender: str = SENDER,
     recipient: str = RECIPIENT,
-    timeout: float = 60,
+    timeout: float = LAST_RESORT_SECONDS,
 ) -> Outcome:
     """Say a whole dialogue over `connect()`; stops at the first reply that is no success.
 

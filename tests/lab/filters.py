@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.lab.lab import HERE, Lab, LabError, Running, eventually
+from tests.patience import LAST_RESORT_SECONDS
 
 
 class Fault:
@@ -53,7 +54,7 @@ class Fault:
         """What arrived, "STAGE DATA" each."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
-    def wait_for(self, stage: str, timeout: float = 20) -> None:
+    def wait_for(self, stage: str, timeout: float = LAST_RESORT_SECONDS) -> None:
         """Return once a command of `stage` has arrived."""
         if not eventually(lambda: any(event.startswith(stage) for event in self.events), timeout):
             raise LabError(f"{self.name}: no {stage} within {timeout:g} s")

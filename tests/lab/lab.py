@@ -19,6 +19,7 @@ from types import TracebackType
 from tests.lab import client, mailhost
 from tests.lab.namespace import in_network_of
 from tests.lab.sink import Received, SmtpSink, SyslogSink
+from tests.patience import LAST_RESORT_SECONDS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -77,14 +78,14 @@ class Running:
     """Of the program itself, as seen from outside."""
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
-        """Send `signum`, wait (SIGKILL after 10 s); return the exit status."""
+        """Send `signum`, wait (SIGKILL where it does not end); return the exit status."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signum)
         try:
-            return self.process.wait(10)
+            return self.process.wait(LAST_RESORT_SECONDS)
         except subprocess.TimeoutExpired:
             os.kill(self.pid, signal.SIGKILL)
-            return self.process.wait(10)
+            return self.process.wait(LAST_RESORT_SECONDS)
 
 
 class Lab:
@@ -162,11 +163,11 @@ class Lab:
             init.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        init.wait(10)
+        init.wait(LAST_RESORT_SECONDS)
         if init.stdout:
             init.stdout.close()
         for running in self._running:
-            running.process.wait(10)
+            running.process.wait(LAST_RESORT_SECONDS)
         if hasattr(self, "sink"):
             self.sink.close()
         self.syslog.close()
@@ -198,7 +199,7 @@ class Lab:
         *argv: str,
         env: Mapping[str, str] | None = None,
         stdin: str = "",
-        timeout: float = 120,
+        timeout: float = 3 * LAST_RESORT_SECONDS,
         directory: str = "",
     ) -> Ran:
         """Run a program in the lab to its end; raises LabError if it takes longer than `timeout` seconds."""
@@ -232,7 +233,13 @@ class Lab:
         self._running.append(running)
         return running
 
-    def dkconf(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120, stdin: str = "") -> Ran:
+    def dkconf(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 3 * LAST_RESORT_SECONDS,
+        stdin: str = "",
+    ) -> Ran:
         """Run `dkconf ARGS` in the lab's directory, where inventory.yaml is."""
         return self.run("dkconf", *args, env=env, timeout=timeout, stdin=stdin)
 
@@ -241,7 +248,8 @@ class Lab:
     def connect(self, port: int, source: str = "127.0.0.1") -> socket.socket:
         """Return a connection, made in the lab, to 127.0.0.1:`port`."""
         return in_network_of(
-            self.pid, lambda: socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+            self.pid,
+            lambda: socket.create_connection(("127.0.0.1", port), LAST_RESORT_SECONDS, source_address=(source, 0)),
         )
 
     def listen(self, port: int) -> socket.socket:
@@ -254,12 +262,12 @@ class Lab:
             return True
         return False
 
-    def wait_for_port(self, port: int, timeout: float = 20) -> None:
+    def wait_for_port(self, port: int, timeout: float = LAST_RESORT_SECONDS) -> None:
         """Return once somebody listens on `port`."""
         if not eventually(lambda: self.answers(port), timeout):
             raise LabError(f"nobody listens on port {port} after {timeout:g} s: {self.maillog[-20:]}")
 
-    def wait_for_port_closed(self, port: int, timeout: float = 20) -> None:
+    def wait_for_port_closed(self, port: int, timeout: float = LAST_RESORT_SECONDS) -> None:
         """Return once nobody listens on `port`."""
         if not eventually(lambda: not self.answers(port), timeout):
             raise LabError(f"port {port} is still open after {timeout:g} s")
@@ -291,7 +299,9 @@ class Lab:
         octets = client.build_message() if message is None else message
         return client.send(lambda: self.connect(port, source), octets, **how)  # type: ignore[arg-type]
 
-    def deliver(self, subject: str, message: bytes | None = None, timeout: float = 20, **how: object) -> Received:
+    def deliver(
+        self, subject: str, message: bytes | None = None, timeout: float = LAST_RESORT_SECONDS, **how: object
+    ) -> Received:
         """Send a message that must be accepted, and return it as it left."""
         octets = client.build_message(subject) if message is None else message
         outcome = self.send(octets, **how)  # type: ignore[arg-type]
@@ -307,7 +317,7 @@ class Lab:
         """Syslog lines so far, without priority and time."""
         return self.syslog.lines.items
 
-    def wait_for_log(self, text: str, timeout: float = 20) -> str:
+    def wait_for_log(self, text: str, timeout: float = LAST_RESORT_SECONDS) -> str:
         """Return the first log line that holds `text`; raises LabError."""
         line = self.syslog.lines.wait(lambda item: text in item, timeout)
         if line is None:
@@ -337,6 +347,6 @@ def only_child(parent: int) -> int:
                     found.append(int(stat.parent.name))
         return bool(found)
 
-    if not eventually(look, 10, every=0.005):
+    if not eventually(look, LAST_RESORT_SECONDS, every=0.005):
         raise LabError(f"process {parent} has no child")
     return found[0]

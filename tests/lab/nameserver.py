@@ -14,6 +14,7 @@ import dns.rdatatype
 
 from tests.lab.lab import Lab, LabError, Running, eventually
 from tests.lab.namespace import in_network_of
+from tests.patience import LAST_RESORT_SECONDS
 
 CONF = """\
 options {{
@@ -62,7 +63,7 @@ class NameServer:
             )
         else:
             os.kill(self._running.pid, signal.SIGHUP)
-        if not eventually(self._answers_now, 20):
+        if not eventually(self._answers_now, LAST_RESORT_SECONDS):
             raise LabError("named does not answer: " + "\n".join(self.lab.maillog[-20:]))
 
     def _answers_now(self) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.patience import LAST_RESORT_SECONDS
+
 SCRIPT = Path(__file__).with_name("mail_dkim.pl")
 MODULES = ("Mail::DKIM", "Net::DNS", "JSON::PP", "MIME::Base64")
 
@@ -45,7 +47,7 @@ class MailDkim:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(LAST_RESORT_SECONDS)
         self._process.stdout.close()
 
     def _ask(self, **request: object) -> dict[str, Any]:

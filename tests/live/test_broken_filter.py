@@ -10,6 +10,7 @@ from tests.lab import Lab, inventory
 from tests.lab.filters import Fault
 from tests.lab.lab import eventually
 from tests.lab.trees import mail_host
+from tests.patience import LAST_RESORT_SECONDS
 
 pytestmark = pytest.mark.live
 TRY_AGAIN = "451 4.3.2 Please try again later"
@@ -73,12 +74,14 @@ def test_a_filter_that_goes_bad_meanwhile_goes_back(faulty: tuple[Lab, Fault], w
     before = mail_host(lab)["/etc/mail"]
     trace = lab.dir / "trace"
     enabling = lab.spawn("dkconf", "enable-filter", "fault", "--yes", env={"DKCONF_TRACE_STEPS": str(trace)})
-    assert eventually(lambda: trace.exists() and "tell-sendmail:before" in trace.read_text(), 60, every=0.005)
+    assert eventually(
+        lambda: trace.exists() and "tell-sendmail:before" in trace.read_text(), LAST_RESORT_SECONDS, every=0.005
+    )
     fault.order("tempfail envfrom")
     if not writable:
         assert 0 == lab.run("sh", "-c", "mount --bind /etc/mail /etc/mail && mount -o remount,bind,ro /etc/mail").status
 
-    assert status == enabling.process.wait(120), (lab.dir / "spawned.log").read_text()
+    assert status == enabling.process.wait(LAST_RESORT_SECONDS), (lab.dir / "spawned.log").read_text()
 
     if not writable:
         assert 0 == lab.run("umount", "/etc/mail").status

@@ -20,9 +20,10 @@ from tests.lab.client import send_until_accepted
 from tests.lab.filters import Fault
 from tests.lab.nameserver import NameServer
 from tests.lab.trees import changes, mail_host
+from tests.patience import LAST_RESORT_SECONDS
 
 pytestmark = pytest.mark.live
-RETRY_SECONDS = 10
+RETRY_SECONDS = LAST_RESORT_SECONDS
 KILLED = 128 + 9
 SHARDS = 4
 """Each command's points are dealt out to so many tests, so that they can run side by side."""

@@ -13,6 +13,7 @@ from tests.conftest import require
 from tests.lab import Lab, build_message
 from tests.lab.filters import Fault, OpenDkim
 from tests.lab.nameserver import NameServer
+from tests.patience import LAST_RESORT_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -45,6 +46,15 @@ def test_mail_leaves_through_the_sink(lab: Lab) -> None:
     assert ("bob@elsewhere.test",) == received.recipients
     assert received.header.startswith(b"Received: from client.example.test")
     assert "530 5.7.0 Authentication required" == lab.send(port=587).final
+
+
+def test_a_busy_machine_is_no_finding(bare_lab: Lab) -> None:
+    """At a load of 99 sendmail listens, takes mail and delivers it."""
+    bare_lab.path("/run/loadavg").write_text("99.00 99.00 99.00 9/99 999\n")
+    assert 0 == bare_lab.run("mount", "--bind", "/run/loadavg", "/proc/loadavg").status
+    bare_lab.start_sendmail()
+
+    assert bare_lab.deliver("under load")
 
 
 def test_nothing_outside_is_touched(tmp_path: Path) -> None:
@@ -114,7 +124,7 @@ def test_each_fault_gives_its_reply(bare_lab: Lab, order: str, reply: str) -> No
 
     assert outcome.final.startswith(reply)
     if order.startswith(("ok", "slow")):
-        received = bare_lab.sink.received.wait(lambda item: item.subject == "fault", 20)
+        received = bare_lab.sink.received.wait(lambda item: item.subject == "fault", LAST_RESORT_SECONDS)
         assert received is not None
         assert ([b"fault"] if order == "ok" else []) == received.fields("X-Fault-Filter")
 
@@ -145,6 +155,6 @@ def test_opendkim_signs_and_bind_publishes(bare_lab: Lab) -> None:
     back = signed.octets[own_received:]
     outcome = bare_lab.send(back, source="198.51.100.1", recipient="carol@example.test")
     assert outcome.accepted
-    verified = bare_lab.sink.received.wait(lambda item: item.recipients == ("carol@example.test",), 20)
+    verified = bare_lab.sink.received.wait(lambda item: item.recipients == ("carol@example.test",), LAST_RESORT_SECONDS)
     assert verified is not None
     assert b"dkim=pass" in b"".join(verified.fields("Authentication-Results"))

@@ -10,6 +10,7 @@ import pytest
 
 from dkconf.crypto.keys import PrivateKey, generate
 from dkconf.dkim.keyrecord import format_record
+from tests.patience import LAST_RESORT_SECONDS
 from tests.server.mta import Daemon
 
 pytestmark = [
@@ -188,7 +189,9 @@ def test_miltertest(daemon: Daemon, tmp_path: Path, title: str):
     """miltertest finds what the title says, and reports no error of protocol."""
     script = tmp_path / "script.lua"
     script.write_text(f'socket = "unix:{daemon.socket}"\n{PRELUDE}\n{SCRIPTS[title]}')
-    done = subprocess.run(["miltertest", "-s", str(script)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["miltertest", "-s", str(script)], capture_output=True, text=True, timeout=LAST_RESORT_SECONDS, check=False
+    )
 
     assert 0 == done.returncode, done.stdout + done.stderr + daemon.log[-2000:]
     assert "Traceback" not in daemon.log

@@ -16,6 +16,7 @@ import pytest
 
 from dkconf.dkim import signer
 from tests.dkim.helpers import ANSWERS, KEY, NAME, RECORD, sign, verify
+from tests.patience import LAST_RESORT_SECONDS
 from tests.signing import KEY_PEM, MESSAGES
 
 SIMPLE_UNFAIR = {"folded header", "no blank behind the colon"}
@@ -49,7 +50,7 @@ def run(settings_file: Path, message: bytes, *settings: str) -> str:
         ["opendkim", "-x", str(settings_file), "-t", str(message_file), "-vv"],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=LAST_RESORT_SECONDS,
     )
     return (done.stdout + done.stderr).decode("utf-8", "replace")
 

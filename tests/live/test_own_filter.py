@@ -14,6 +14,7 @@ from tests.conftest import require
 from tests.lab import Lab, Received, build_message, inventory
 from tests.lab.filters import OpenDkim
 from tests.lab.nameserver import NameServer
+from tests.patience import LAST_RESORT_SECONDS
 
 pytestmark = pytest.mark.live
 ALICE = "alice@example.org"
@@ -106,7 +107,7 @@ def from_outside(lab: Lab, message: bytes) -> Received:
     recipient = f"{uuid.uuid4().hex}@example.test"
     outcome = lab.send(message, source=OUTSIDE, recipient=recipient)
     assert outcome.accepted, outcome
-    received = lab.sink.received.wait(lambda item: item.recipients == (recipient,), 20)
+    received = lab.sink.received.wait(lambda item: item.recipients == (recipient,), LAST_RESORT_SECONDS)
     assert received is not None
     return received
 
@@ -209,7 +210,7 @@ def test_we_verify_what_opendkim_signed(own: Lab) -> None:
     own.wait_for_port(2526)
     message = alice("by opendkim", BODIES["trailing blanks"])
     assert own.send(message, port=2526).accepted
-    left = own.sink.received.wait(lambda item: item.subject == "by opendkim", 20)
+    left = own.sink.received.wait(lambda item: item.subject == "by opendkim", LAST_RESORT_SECONDS)
     assert left is not None
     assert (0, 1) == signatures(left)
     start = left.octets.index(b"DKIM-Signature:")

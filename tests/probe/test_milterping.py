@@ -11,6 +11,7 @@ import pytest
 
 from dkconf.probe.milterping import answers
 from dkconf.sendmail.endpoint import EndpointError
+from tests.patience import LAST_RESORT_SECONDS
 
 GOOD = struct.pack("!IcIII", 13, b"O", 6, 0x11, 0x10)
 
@@ -44,8 +45,8 @@ def test_answers(tmp_path: Path, answer: bytes, why: str) -> None:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
         thread = serve(listener, answer)
-        said = answers(f"local:{tmp_path}/s", 5)
-        thread.join(5)
+        said = answers(f"local:{tmp_path}/s", LAST_RESORT_SECONDS)
+        thread.join(LAST_RESORT_SECONDS)
 
     assert why in said if why else said == ""
 

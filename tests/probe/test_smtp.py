@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from dkconf.probe import smtp
+from tests.patience import LAST_RESORT_SECONDS
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def server(script: Callable[[socket.socket], None]) -> Iterator[int]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(10)
+        thread.join(LAST_RESORT_SECONDS)
 
 
 def replies(link: socket.socket, *answers: bytes) -> None:
@@ -46,7 +47,7 @@ def test_reply_over_several_lines_in_pieces() -> None:
         for octet in b"220-one\r\n220 two\r\n":
             link.sendall(bytes([octet]))
 
-    with server(script) as port, smtp.connect("127.0.0.1", port, 5) as client:
+    with server(script) as port, smtp.connect("127.0.0.1", port, LAST_RESORT_SECONDS) as client:
         reply = client.banner()
 
     assert (220, "220-one\n220 two", "220 two", 2) == (reply.code, reply.text, reply.last_line, reply.rank)
@@ -55,7 +56,10 @@ def test_reply_over_several_lines_in_pieces() -> None:
 def test_ehlo_keywords_are_kept() -> None:
     """Keywords in upper case, with what follows them."""
     ehlo = b"250-mx1\r\n250-size 100\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"
-    with server(lambda link: replies(link, b"220 x\r\n", ehlo)) as port, smtp.connect("127.0.0.1", port, 5) as client:
+    with (
+        server(lambda link: replies(link, b"220 x\r\n", ehlo)) as port,
+        smtp.connect("127.0.0.1", port, LAST_RESORT_SECONDS) as client,
+    ):
         client.banner()
         client.command("EHLO", "EHLO me")
 
@@ -73,7 +77,7 @@ def test_dots_are_doubled() -> None:
                 seen.append(line)
         link.sendall(b"250 ok\r\n")
 
-    with server(script) as port, smtp.connect("127.0.0.1", port, 5) as client:
+    with server(script) as port, smtp.connect("127.0.0.1", port, LAST_RESORT_SECONDS) as client:
         client.banner()
         client.message(b".a\r\n.\r\nb")
 
@@ -83,7 +87,7 @@ def test_dots_are_doubled() -> None:
 def test_warnings_before_the_banner_are_no_banner() -> None:
     """`sendmail -bs` prints warnings first."""
     script = lambda link: replies(link, b"Warning: x\r\n220 mx\r\n")  # noqa: E731
-    with server(script) as port, smtp.connect("127.0.0.1", port, 5) as client:
+    with server(script) as port, smtp.connect("127.0.0.1", port, LAST_RESORT_SECONDS) as client:
         assert 220 == client.banner().code
     assert ["Warning: x"] == client.chatter
 
@@ -96,7 +100,7 @@ def test_broken_servers(answer: bytes, words: str) -> None:
     """What ends early, or never ends a line, is said with its step."""
     with (
         server(lambda link: link.sendall(answer)) as port,
-        smtp.connect("127.0.0.1", port, 5) as client,
+        smtp.connect("127.0.0.1", port, LAST_RESORT_SECONDS) as client,
         pytest.raises(smtp.SmtpFailed, match=words),
     ):
         client.banner()
@@ -107,7 +111,7 @@ def test_silence_ends_at_the_deadline() -> None:
     done = threading.Event()
 
     def silent(link: socket.socket) -> None:
-        done.wait(10)
+        done.wait(LAST_RESORT_SECONDS)
 
     with server(silent) as port:
         with smtp.connect("127.0.0.1", port, 0.2) as client, pytest.raises(smtp.SmtpFailed, match="no reply in time"):

@@ -15,6 +15,7 @@ from dkconf import spec
 from dkconf.spec.edit import CannotEdit, disable_filter, enable_filter
 from dkconf.spec.fields import KEYS, KINDS
 from dkconf.spec.kinds import Wrong
+from tests.patience import LAST_RESORT_SECONDS
 
 CF_M4 = Path("/usr/share/sendmail/cf/m4/cf.m4")
 EXAMPLE = (Path(__file__).parents[2] / "inventory.example.yaml").read_text()
@@ -125,7 +126,7 @@ def test_a_name_and_a_socket_that_pass_reach_the_x_line_as_they_are(name, path):
     )
     m4 = shutil.which("m4")
     assert m4 is not None
-    done = subprocess.run([m4], input=source.encode(), capture_output=True, check=False, timeout=60)
+    done = subprocess.run([m4], input=source.encode(), capture_output=True, check=False, timeout=LAST_RESORT_SECONDS)
     lines = done.stdout.decode().split("\n")
 
     assert (0, b"") == (done.returncode, done.stderr)
@@ -139,7 +140,7 @@ def test_no_macro_of_sendmail_can_name_a_filter():
     source = f"include(`{CF_M4}')dnl\nOSTYPE(`linux')dnl\nMAILER(`local')MAILER(`smtp')dumpdef\n"
     m4 = shutil.which("m4")
     assert m4 is not None
-    done = subprocess.run([m4], input=source.encode(), capture_output=True, check=False, timeout=60)
+    done = subprocess.run([m4], input=source.encode(), capture_output=True, check=False, timeout=LAST_RESORT_SECONDS)
     names = set(re.findall(r"^([A-Za-z0-9_-]+):\t", done.stderr.decode(), re.MULTILINE))
     taken = set()
     for name in names:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from dkconf.milter import codec
+from tests.patience import LAST_RESORT_SECONDS, cpu_seconds
 
 OFFER = (6, 0x1FF, 0x1FFFFF)
 ROOT = Path(__file__).parent.parent.parent
@@ -52,7 +53,7 @@ class Mta:
     def __init__(self, path: Path | str | tuple[str, int]) -> None:
         inet = isinstance(path, tuple)
         self.sock = socket.socket(socket.AF_INET if inet else socket.AF_UNIX)
-        self.sock.settimeout(20)
+        self.sock.settimeout(LAST_RESORT_SECONDS)
         self.sock.connect(path if inet else str(path))
         self._pending = b""
 
@@ -184,7 +185,7 @@ class Daemon:
 
     def wait_for(self, text: str, count: int = 1) -> None:
         """Wait until the log holds `text`."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LAST_RESORT_SECONDS
         while self.log.count(text) < count:
             assert time.monotonic() < deadline, f"no {text!r} in the log:\n{self.log}"
             assert self.process is None or self.process.poll() is None, self.log
@@ -195,6 +196,11 @@ class Daemon:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return sorted(map(int, path.read_text().split()))
 
+    def cpu_seconds(self) -> float:
+        """The processor time that parent and workers have used."""
+        assert self.process is not None
+        return sum(map(cpu_seconds, [self.process.pid, *self.children()]))
+
     def signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -202,12 +208,12 @@ class Daemon:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(LAST_RESORT_SECONDS)
 
     def metrics_text(self) -> str:
         """What the metrics' socket says."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(10)
+            sock.settimeout(LAST_RESORT_SECONDS)
             sock.connect(str(self.metrics_path))
             sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             octets = b""

@@ -15,6 +15,7 @@ import pytest
 
 from dkconf.server import worker
 from dkconf.server.shared import Shared
+from tests.patience import LAST_RESORT_SECONDS, cpu_seconds, wait_until
 from tests.server import exposition
 from tests.server.mta import ROOT, Mta, alive, message, selectors, sign_one
 
@@ -38,7 +39,7 @@ def test_sigterm_is_not_lost_in_a_storm_of_sighup(own):
     own.signal(signal.SIGTERM)
 
     assert own.process is not None
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LAST_RESORT_SECONDS
     while own.process.poll() is None:
         assert time.monotonic() < deadline
         # Not even now may one of them end it.
@@ -55,18 +56,16 @@ def test_workers_that_are_told_to_end_along_with_us_are_no_deaths(own):
     children = own.children()
     for pid in [own.process.pid, *children]:
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in children):
-        assert time.monotonic() < deadline
+    wait_until(lambda: not any(map(alive, children)), "no worker is left")
     own.signal(signal.SIGCONT)
 
-    assert 0 == own.process.wait(20)
+    assert 0 == own.process.wait(LAST_RESORT_SECONDS)
     assert "exited with" not in own.log
 
 
 def test_a_pause_of_the_whole_daemon_costs_no_worker(own):
     """A frozen container or a suspended machine: all stood still alike, messages in flight go on."""
-    own.start_patched("supervisor as s; s.HUNG_SECONDS = 2.5; s._STANDSTILL_SECONDS = 2.0")
+    own.start_patched("supervisor as s; s.HUNG_SECONDS = 6.0; s._STANDSTILL_SECONDS = 4.0")
     everyone = [own.process.pid, *own.children()]
     with Mta(own.socket) as mta:
         mta.begin()
@@ -76,7 +75,7 @@ def test_a_pause_of_the_whole_daemon_costs_no_worker(own):
             pass
         for pid in everyone:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(4)  # nothing happens in a daemon that stands still, there is nothing to wait for
+        time.sleep(8)  # nothing happens in a daemon that stands still, there is nothing to wait for
         # The parent comes first, and finds workers that gave no sign of life for long.
         for pid in everyone:
             os.kill(pid, signal.SIGCONT)
@@ -93,16 +92,14 @@ def test_a_worker_that_hangs_does_not_hold_up_a_reload(own):
         f'[[keys]]\ndomain = "d{i}.example.org"\nselector = "s"\npath = "{own.key}"' for i in range(3000)
     )
     own.write_config()
-    own.start()
+    own.start_patched("supervisor as s; s.HUNG_SECONDS = 1e9")
     [first, _] = own.children()
     os.kill(first, signal.SIGSTOP)
     try:
         for count in range(1, 4):
             own.signal(signal.SIGHUP)
             own.wait_for("new messages use them", count)
-        begin = time.monotonic()
         assert 3 == own.metrics()['dkconf_filter_reloads_total{result="good"}']
-        assert time.monotonic() - begin < 5
     finally:
         os.kill(first, signal.SIGCONT)
     with Mta(own.socket) as mta:
@@ -118,12 +115,10 @@ def test_closed_standard_descriptors_stay_what_they_are(own, foreground):
     pid_path = own.path / "pid"
     command = f"exec {sys.executable} -m dkconf.server.main --config {own.config} -P {pid_path} 0<&- 1>&- 2>&-"
     own.process = subprocess.Popen(["/bin/bash", "-c", command + (" -f" if foreground else "")], cwd=ROOT)
-    deadline = time.monotonic() + 20
     if foreground:
-        while not (own.socket.exists() and len(own.children()) == 2):
-            assert time.monotonic() < deadline
+        wait_until(lambda: own.socket.exists() and len(own.children()) == 2, "two workers and a socket")
     else:
-        assert 0 == own.process.wait(20)
+        assert 0 == own.process.wait(LAST_RESORT_SECONDS)
     sign_one(own)
     pid = int(pid_path.read_text())
     own.metrics()
@@ -133,11 +128,10 @@ def test_closed_standard_descriptors_stay_what_they_are(own, foreground):
         os.readlink(f"/proc/{each}/fd/{number}") for each in [pid, *children] for number in (0, 1, 2)
     }
     os.kill(pid, signal.SIGTERM)
-    while alive(pid):
-        assert time.monotonic() < deadline
+    wait_until(lambda: not alive(pid), "the daemon has ended")
     assert not pid_path.exists()
     if foreground:
-        assert 0 == own.process.wait(20)
+        assert 0 == own.process.wait(LAST_RESORT_SECONDS)
 
 
 def test_a_log_that_nobody_reads_does_not_stop_the_mail(own):
@@ -159,12 +153,8 @@ def test_a_log_that_nobody_reads_does_not_stop_the_mail(own):
                 for _ in range(200):
                     assert [b"s"] == selectors(mta.end_of_message())
         own.signal(signal.SIGHUP)
-        deadline = time.monotonic() + 20
-        while not (
-            own.metrics().get('dkconf_filter_reloads_total{result="good"}')
-            and own.metrics().get("dkconf_filter_log_lines_lost_total")
-        ):
-            assert time.monotonic() < deadline
+        for name in ('dkconf_filter_reloads_total{result="good"}', "dkconf_filter_log_lines_lost_total"):
+            wait_until(lambda name=name: bool(own.metrics().get(name)), name)
         assert 0 == own.stop()
     finally:
         os.close(ours)
@@ -224,9 +214,9 @@ def test_no_descriptor_left(own):
             sock.connect(str(path))
             waiting.append(sock)
     own.wait_for("Too many open files", 2)
-    before = [_cpu_seconds(pid) for pid in everyone]
+    before = [cpu_seconds(pid) for pid in everyone]
     time.sleep(2)  # what is measured is what they do meanwhile: nothing
-    used = [_cpu_seconds(pid) - start for pid, start in zip(everyone, before, strict=True)]
+    used = [cpu_seconds(pid) - start for pid, start in zip(everyone, before, strict=True)]
     for sock in waiting:
         sock.close()
 
@@ -236,11 +226,6 @@ def test_no_descriptor_left(own):
     sign_one(own)
     assert own.metrics()["dkconf_filter_workers"] == 2
     assert everyone[1:] == own.children()
-
-
-def _cpu_seconds(pid: int) -> float:
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_what_a_timer_raises_is_in_the_log(own):

@@ -14,6 +14,7 @@ from dkconf.milter import messages as m
 from dkconf.server import connection as connection_module
 from dkconf.server.connection import Connection
 from dkconf.server.readiness import Readiness
+from tests.patience import LAST_RESORT_SECONDS
 from tests.server.mta import message, pack
 
 FOUND = TxtAnswer("found", (b"x",), "", 60)
@@ -218,7 +219,7 @@ def test_progress_while_waiting_and_a_deadline(monkeypatch):
 
     async def test(talk):
         talk.worker.queries = (b"a",)
-        talk.worker.dns_deadline_seconds = 0.15
+        talk.worker.dns_deadline_seconds = 1.0
         await talk.begin()
         heard = await talk.say(message())
         while not heard.endswith(codec.ACCEPT):
@@ -244,7 +245,7 @@ def test_the_deadline_is_for_all_lookups_of_a_message():
         talk.worker.dns_deadline_seconds = 0.1
         await talk.begin()
         heard = await talk.say(message())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LAST_RESORT_SECONDS):
             while not heard:
                 await asyncio.sleep(0.01)
                 heard = talk.heard()

@@ -15,13 +15,14 @@ import pytest
 
 from dkconf.crypto.keys import generate
 from dkconf.milter import codec
+from tests.patience import LAST_RESORT_SECONDS, wait_until
 from tests.server.mta import ROOT, Daemon, Mta, alive, message, selectors, sign_one
 
 
 def _run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dkconf.server.main", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, **options,
+        cwd=ROOT, capture_output=True, text=True, timeout=LAST_RESORT_SECONDS, **options,
     )  # fmt: skip
 
 
@@ -232,7 +233,7 @@ def test_sigterm_finishes_the_message_in_flight(own):
         assert [b"s"] == selectors(busy.end_of_message())
         assert (b"", b"") == busy.reply()
     assert own.process is not None
-    assert 0 == own.process.wait(20)
+    assert 0 == own.process.wait(LAST_RESORT_SECONDS)
     assert not own.socket.exists()
 
 
@@ -242,9 +243,7 @@ def test_a_dead_worker_is_replaced(own):
     before = own.children()
     os.kill(before[0], signal.SIGKILL)
     own.wait_for("was killed by signal 9; replaced")
-    deadline = time.monotonic() + 20
-    while len(own.children()) < 2 or own.metrics()["dkconf_filter_workers"] < 2:
-        assert time.monotonic() < deadline
+    wait_until(lambda: len(own.children()) == 2 == own.metrics()["dkconf_filter_workers"], "two workers")
     for _ in range(4):
         sign_one(own)
 
@@ -253,27 +252,25 @@ def test_a_dead_worker_is_replaced(own):
 
 def test_a_worker_that_hangs_is_killed_and_replaced(own):
     """One that gives no sign of life for too long serves nobody any more."""
-    own.start_patched("supervisor as s; s.HUNG_SECONDS = 2.5")
+    own.start_patched("supervisor as s; s.HUNG_SECONDS = 6.0")
     [first, _] = own.children()
     os.kill(first, signal.SIGSTOP)
+    own.wait_for(f"worker {first} gave no sign of life")
     own.wait_for("was killed by signal 9; replaced")
-    assert f"worker {first} gave no sign of life" in own.log
     sign_one(own)
 
 
 def test_new_connections_do_not_wait_for_a_stopped_worker(own):
-    """Those who have more connections than the one that hangs take them all the same, after milliseconds."""
-    own.start()
+    """Those who have more connections than the one that hangs take them all the same, and nobody replaces that one."""
+    own.start_patched("supervisor as s; s.HUNG_SECONDS = 1e9")
     [first, _] = own.children()
     os.kill(first, signal.SIGSTOP)
     try:
-        begin = time.monotonic()
         talks = [Mta(own.socket) for _ in range(20)]
         for mta in talks:
             mta.begin()
             mta.send(message())
             assert [b"s"] == selectors(mta.end_of_message())
-        assert time.monotonic() - begin < 5
         for mta in talks:
             mta.sock.close()
     finally:
@@ -282,7 +279,7 @@ def test_new_connections_do_not_wait_for_a_stopped_worker(own):
 
 def test_silence_is_not_waited_for_for_ever(own):
     """A connection that never negotiates is closed, one that has negotiated may be silent much longer."""
-    own.start_patched("worker as w, dkconf.server.connection as c; c.NEGOTIATION_SECONDS = 0.5; w._SWEEP_BEATS = 1")
+    own.start_patched("worker as w, dkconf.server.connection as c; c.NEGOTIATION_SECONDS = 3.0; w._SWEEP_BEATS = 1")
     with Mta(own.socket) as silent, Mta(own.socket) as known:
         known.begin()
         assert (b"", b"") == silent.reply()
@@ -292,13 +289,13 @@ def test_silence_is_not_waited_for_for_ever(own):
 
 def test_a_message_that_trickles_is_cut_off(own):
     """An octet now and then is no silence; a message that takes for ever is closed all the same, others go on."""
-    own.start_patched("worker as w, dkconf.server.connection as c; c.MESSAGE_SECONDS = 1.0; w._SWEEP_BEATS = 1")
+    own.start_patched("worker as w, dkconf.server.connection as c; c.MESSAGE_SECONDS = 3.0; w._SWEEP_BEATS = 1")
     with Mta(own.socket) as slow, Mta(own.socket) as known:
         slow.begin()
         whole = message(body=b"x" * 60000)
         slow.send(whole[: -50000 - 5])  # in the middle of the body: 50,000 octets and the end are to come
         ended = False
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + LAST_RESORT_SECONDS
         slow.sock.settimeout(0.1)
         while not ended:
             assert time.monotonic() < deadline
@@ -319,9 +316,7 @@ def test_workers_end_when_the_parent_is_killed(own):
     own.start()
     children = own.children()
     own.signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{pid}/cmdline") and alive(pid) for pid in children):
-        assert time.monotonic() < deadline
+    wait_until(lambda: not any(map(alive, children)), "no worker is left")
 
 
 def test_metrics_count_messages_over_all_workers(own):
@@ -345,7 +340,7 @@ def test_the_service_manager_is_told(tmp_path, key):
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(path))
-        server.settimeout(20)
+        server.settimeout(LAST_RESORT_SECONDS)
         own = Daemon(tmp_path, key, NOTIFY_SOCKET=str(path), WATCHDOG_USEC="2000000").start()
         heard = set()
 
@@ -390,9 +385,7 @@ def test_the_background(own, tmp_path):
     pid = int(pid_path.read_text())
     sign_one(own)
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 20
-    while alive(pid):
-        assert time.monotonic() < deadline
+    wait_until(lambda: not alive(pid), "the daemon has ended")
     assert not pid_path.exists()
     assert not own.socket.exists()
 

@@ -13,6 +13,7 @@ import pytest
 
 from dkconf.server import background, listen, privileges
 from dkconf.server.fault import StartFailure
+from tests.patience import LAST_RESORT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -226,12 +227,12 @@ def test_those_who_find_a_stale_socket_take_turns(tmp_path, monkeypatch):
     fcntl.flock(lock, fcntl.LOCK_EX)
     opened: list[listen.Listener] = []
     thread = threading.Thread(target=lambda: opened.append(listen.open_listener(f"local:{path}")))
-    monkeypatch.setattr(listen, "_TURN_SECONDS", 30.0)
+    monkeypatch.setattr(listen, "_TURN_SECONDS", LAST_RESORT_SECONDS)
     thread.start()
     thread.join(0.3)
     assert not path.exists()
     fcntl.flock(lock, fcntl.LOCK_UN)
-    thread.join(20)
+    thread.join(LAST_RESORT_SECONDS)
     opened[0].close(unlink=True)
 
     fcntl.flock(lock, fcntl.LOCK_EX)

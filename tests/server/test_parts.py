@@ -21,6 +21,7 @@ from dkconf.server.load import Loader
 from dkconf.server.notify import Notifier
 from dkconf.server.respawn import LONGEST_DELAY_SECONDS, RateLimit
 from dkconf.server.shared import NOBODY, Shared
+from tests.patience import LAST_RESORT_SECONDS
 
 # --- shared numbers
 
@@ -349,7 +350,7 @@ def test_a_service_manager_that_does_not_read_stops_nobody(tmp_path):
         notifier = Notifier({"NOTIFY_SOCKET": path})
         sender = threading.Thread(target=lambda: notifier.send("LOST=1"), daemon=True)
         sender.start()
-        sender.join(10)
+        sender.join(LAST_RESORT_SECONDS)
         assert not sender.is_alive()
         while server.recv(1000) == b"x" and select.select([server], [], [], 0)[0]:
             pass

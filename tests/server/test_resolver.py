@@ -17,6 +17,7 @@ import pytest
 from dkconf.mail.lookup import TxtAnswer, parse_records
 from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
 from dkconf.server.resolver import RecordsResolver, Resolver
+from tests.patience import LAST_RESORT_SECONDS
 
 NAME = b"s._domainkey.example.org"
 KEY = "v=DKIM1; p=" + "A" * 300
@@ -85,7 +86,7 @@ async def _served(answer, timeout=5.0, tcp=None, servers=1, **options):
 async def _ask(resolver, name=b"s._domainkey.example.org") -> TxtAnswer:
     future = asyncio.get_running_loop().create_future()
     answer = resolver.lookup(name, lambda _, answer: future.set_result(answer))
-    return answer if answer is not None else await asyncio.wait_for(future, 10)
+    return answer if answer is not None else await asyncio.wait_for(future, LAST_RESORT_SECONDS)
 
 
 def _run(coroutine):
@@ -160,7 +161,7 @@ def test_silence_is_a_timeout():
     """No answer at all: failed, after the timeout and several attempts."""
 
     async def go():
-        async with _served(lambda q: [], timeout=0.3) as (resolver, [server]):
+        async with _served(lambda q: [], timeout=1.5) as (resolver, [server]):
             return await _ask(resolver), len(server.asked)
 
     answer, asked = _run(go())
@@ -236,7 +237,7 @@ def test_the_second_server_answers_for_the_first():
         return [] if len(state) == 1 else [_reply(query, _txt("s._domainkey.example.org"))]
 
     async def go():
-        async with _served(answer, timeout=0.9, servers=2) as (resolver, _):
+        async with _served(answer, timeout=9.0, servers=2) as (resolver, _):
             return await _ask(resolver)
 
     assert "found" == _run(go()).status
@@ -296,7 +297,7 @@ def test_no_socket_is_left_behind():
         }[kind]
 
     async def go():
-        async with _served(answer, timeout=0.3) as (resolver, _):
+        async with _served(answer, timeout=2.0) as (resolver, _):
             await _ask(resolver, b"good.example.org")
             before = len(os.listdir("/proc/self/fd"))
             kinds = ("silent", "error", "alias", "garbage", "truncated", "good")
@@ -498,7 +499,7 @@ def test_a_retired_resolver_ends_its_lookups_and_keeps_nothing():
             future = asyncio.get_running_loop().create_future()
             assert resolver.lookup(b"b.example.org", lambda _, answer: future.set_result(answer)) is None
             resolver.retire()
-            assert (KEY.encode(),) == (await asyncio.wait_for(future, 10)).strings
+            assert (KEY.encode(),) == (await asyncio.wait_for(future, LAST_RESORT_SECONDS)).strings
             for name in (NAME, b"b.example.org"):
                 assert resolver.lookup(name, lambda *answer: None) is None
 

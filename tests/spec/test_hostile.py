@@ -65,12 +65,12 @@ def test_a_file_of_50_mb_is_refused_without_being_read(tmp_path):
     path = tmp_path / "inventory.yaml"
     with path.open("wb") as file:
         file.truncate(50_000_000)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(spec.InventoryInvalid) as caught:
         spec.load(path)
 
     assert "50,000,000 octets; an inventory may have 20 MiB" in str(caught.value)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_missing_file_says_what_to_do(tmp_path):
