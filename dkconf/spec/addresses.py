@@ -91,10 +91,20 @@ def _ip(text: str, shown: str) -> Any:
     import ipaddress
 
     try:
+        _plain_zone(text)
         return ipaddress.ip_address(text)
     except ValueError:
         raise Wrong(f"{quote(shown)} is not an IP address", right="write e.g. 127.0.0.1 or ::1") from None
 
+
+def _plain_zone(text: str) -> None:
+    """Raise ValueError where the zone of an IPv6 address ("fe80::1%eth0") is no interface's name; Python takes any."""
+    _, percent, zone = text.partition("%")
+    if percent and not _ZONE.fullmatch(zone):
+        raise ValueError
+
+
+_ZONE = re.compile(r"[A-Za-z0-9._-]{1,15}")
 
 SOCKET = Kind(socket, _SOCKET_RIGHT, {"type": "string", "pattern": r"^((inet6?:\d{1,5}@\S+)|((local|unix):/\S+))$"})
 
@@ -120,6 +130,7 @@ def _network(text: str) -> str:
 
     if ":" in text or "/" in text or re.fullmatch(r"[\d.]+", text):
         try:
+            _plain_zone(text.partition("/")[0])
             ipaddress.ip_network(text)
         except ValueError as error:
             if "host bits" in str(error):

@@ -129,9 +129,10 @@ def dns_name(text: str) -> str:
 
 def _a_label_advice(text: str) -> str:
     try:
-        return f"write its A-label form, {text.encode('idna').decode()}"
-    except UnicodeError:
+        written = dns_name(text.encode("idna").decode())
+    except (UnicodeError, Wrong):
         return "write the A-label form, xn--…"
+    return f"write its A-label form, {written}"
 
 
 def _domain(text: str) -> str:

@@ -39,6 +39,10 @@ WORDS = st.sampled_from(
 )
 
 
+STARTS = st.sampled_from(["::1%", "[::1%", "inet6:25@::1%", "inet:25@", "/", "local:/"])
+ADDRESSES = st.tuples(STARTS, HOSTILE).map("".join)
+
+
 @given(st.text(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_answered(text):
@@ -83,7 +87,7 @@ KINDS_OF_TEXT = [(f"{cls.__name__}.{name}", kind) for (cls, name), kind in {**KI
 
 
 @pytest.mark.parametrize("kind", [k for _, k in KINDS_OF_TEXT], ids=[n for n, _ in KINDS_OF_TEXT])
-@given(HOSTILE | WORDS)
+@given(HOSTILE | WORDS | ADDRESSES)
 @settings(max_examples=60, deadline=None)
 def test_no_kind_takes_what_ends_a_line_or_a_quote(kind, text):
     """Whatever a kind takes has no control characters; only arguments of a command may hold quotes."""

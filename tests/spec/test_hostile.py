@@ -7,6 +7,8 @@ import time
 import pytest
 
 from dkconf import spec
+from dkconf.spec import addresses
+from dkconf.spec.kinds import Wrong
 from dkconf.spec.loader import NoInventory
 
 
@@ -118,3 +120,29 @@ def test_a_fault_at_the_end_is_in_the_last_line():
     finding = only(b'version: 1\nx: "y\nz')
 
     assert (3, 2) == (finding.line, finding.column)
+
+
+@pytest.mark.parametrize("zone", ["'", "a'b", "a\n", "\x1b", "a b", "", "a" * 16, "\u202e"])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (addresses.NETWORK, "fe80::1%{}"),
+        (addresses.SOCKET, "inet6:25@fe80::1%{}"),
+        (addresses.SOCKET, "inet6:25@[fe80::1%{}]"),
+        (addresses.NAMESERVER, "[fe80::1%{}]"),
+    ],
+)
+def test_the_zone_of_an_address_is_an_interface(kind, text, zone):
+    """Python's ipaddress takes any text behind the %: a quote there would end an m4 argument."""
+    with pytest.raises(Wrong):
+        kind.parse(text.format(zone))
+
+    assert text.format("eth0.1") == kind.parse(text.format("eth0.1"))
+
+
+def test_advice_shows_no_control_characters():
+    """The A-label form of a name with a tab has a tab, so it is not shown."""
+    with pytest.raises(Wrong) as caught:
+        addresses.NETWORK.parse("h\t\xe9")
+
+    assert caught.value.right == "write the A-label form, xn--\u2026"
