@@ -115,9 +115,12 @@ def test_long_connections_opened_one_after_another_spread(own):
 
 def test_reload_takes_new_keys_for_the_next_message(own, tmp_path):
     """SIGHUP: a connection stays, a message begun before ends with the old key, the next has the new one."""
+    own.workers = 1
+    own.write_config()
     own.start()
-    with Mta(own.socket) as mta:
+    with Mta(own.socket) as mta, Mta(own.socket) as other:
         mta.begin()
+        other.begin()
         octets = message()
         mta.send(octets[:-20])
         new = tmp_path / "new.pem"
@@ -125,9 +128,13 @@ def test_reload_takes_new_keys_for_the_next_message(own, tmp_path):
         own.write_config("t", new)
         own.signal(signal.SIGHUP)
         own.wait_for("new messages use them")
-        while own.metrics()['dkconf_filter_reloads_total{result="good"}'] < 1:
-            pass
-        time.sleep(0.2)
+        assert 1 == own.metrics()['dkconf_filter_reloads_total{result="good"}']
+
+        def other_has_the_new_key() -> bool:
+            other.send(message())
+            return selectors(other.end_of_message()) == [b"t"]
+
+        wait_until(other_has_the_new_key, "the worker has the new settings")
         mta.send(octets[-20:])
         assert [b"s"] == selectors(mta.end_of_message())
         mta.send(message())
