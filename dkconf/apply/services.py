@@ -1,4 +1,4 @@
-"""Starting and stopping filters: systemd, System V scripts, FreeBSD's rc.d, or directly by their argv.
+"""Starting and stopping filters: systemd, System V scripts, FreeBSD's rc.d, or directly (see `dkconf.apply.direct`).
 
 One table of commands per service manager. `direct`, the System V scripts and `update-rc.d` have been run; the commands
 of systemd, `chkconfig` and rc.d are by construction from their manuals.
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dkconf.apply.direct import Direct
+from dkconf.apply.direct import ServiceFailed as ServiceFailed
 from dkconf.apply.stage import RUN_DIRECTORY
 from dkconf.desired.state import Service
-from dkconf.errors import DkconfError
 from dkconf.probe import live, milterping
 
 State = Literal["running", "stopped", "unknown"]
@@ -30,13 +31,8 @@ Verb = Literal["start", "stop", "reload", "restart", "status", "register", "enab
 
 COMMAND_TIMEOUT_SECONDS = 120
 """systemd gives a unit 90 s to start or stop."""
-STOP_SECONDS = 60.0
-"""A filter finishes the messages in flight first; sendmail's own E= of the end of a message is 300 s at most."""
-START_SECONDS = 20.0
-"""Until a filter has written its pid file; Python, the keys and the workers take under a second."""
 DIRECT_DIRECTORY = RUN_DIRECTORY
-"""What is known of filters that are started directly: their process ids and what they said on standard error."""
-MAX_WORDS = 2000
+"""What is known of filters that are started directly: which processes they are, what they said on standard error."""
 NO_SUCH_UNIT = 4
 """Status of `systemctl is-active`; systemctl(1), "Exit status"."""
 STARTING: tuple[Verb, ...] = ("register", "enable", "start")
@@ -100,10 +96,6 @@ SCRIPT_DIRECTORIES: Mapping[str, tuple[str, ...]] = {
     "rcd": ("/etc/rc.d", "/usr/local/etc/rc.d"),
 }
 """Where service(8) looks."""
-
-
-class ServiceFailed(DkconfError):
-    """A service, or the command for it, says no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +168,13 @@ class Services:
     """Acts on filters as services."""
 
     def __init__(self, run: Runner = run_command, directory: str = DIRECT_DIRECTORY) -> None:
-        self._run, self._directory = run, directory
+        self._run, self._direct = run, Direct(directory)
 
     def start(self, service: Service) -> None:
         """Start a filter, at boot too; nothing if it runs."""
         if service.manager == "direct":
-            if self.status(service) != "running":
-                self._start_directly(service)
+            if not self._direct.runs(service):
+                self._direct.start(service)
             return
         for verb in STARTING:
             self._do(service, verb)
@@ -190,7 +182,7 @@ class Services:
     def stop(self, service: Service) -> None:
         """Stop a filter, at boot too, and wait until it has ended; nothing if it does not run."""
         if service.manager == "direct":
-            self._stop_directly(service)
+            self._direct.stop(service)
             return
         there = True
         try:
@@ -208,11 +200,10 @@ class Services:
         if service.manager != "direct":
             self._do(service, "reload")
             return
-        pid = self._pid(service)
-        if pid is None:
-            self._start_directly(service)
+        if not self._direct.runs(service):
+            self._direct.start(service)
         elif Path(service.argv[0]).name.startswith("dkconf-filter") or "dkconf.server.main" in service.argv:
-            os.kill(pid, signal.SIGHUP)
+            self._direct.signal(service, signal.SIGHUP)
         else:
             # dk-filter ends on SIGHUP, as libmilter does (smfi_stop).
             self.restart(service)
@@ -220,15 +211,15 @@ class Services:
     def restart(self, service: Service) -> None:
         """Stop and start a filter."""
         if service.manager == "direct":
-            self._stop_directly(service)
-            self._start_directly(service)
+            self._direct.stop(service)
+            self._direct.start(service)
         else:
             self._do(service, "restart")
 
     def status(self, service: Service) -> State:
         """Return whether a filter runs, as its manager sees it."""
         if service.manager == "direct":
-            return "running" if self._pid(service) is not None else "stopped"
+            return "running" if self._direct.runs(service) else "stopped"
         argv = command(service.manager, "status", service.name)
         try:
             done = self._run(argv)
@@ -264,108 +255,6 @@ class Services:
         if done.status and not _is_needless(service, verb):
             said = f": {done.output}" if done.output else ""
             raise ServiceFailed(f"filter {service.filter}: {' '.join(argv)} ended with status {done.status}{said}")
-
-    # --- direct
-
-    def _own(self, service: Service, ending: str) -> Path:
-        """A file of ours about a filter that we started: `.pid` or `.err`."""
-        return Path(f"{self._directory}/{service.filter}.{ending}")
-
-    def _pid(self, service: Service) -> int | None:
-        """Return the process id of a filter that was started directly, None where it does not run.
-
-        Its own pid file counts first: a program that went into the background is another process than we began.
-        """
-        for path in (service.pid_file, str(self._own(service, "pid"))):
-            pid = _pid_in(path) if path else None
-            if pid is not None:
-                return pid
-        return None
-
-    def _start_directly(self, service: Service) -> None:
-        """Start the argv in a session of its own, and wait until it has written its pid file, if it has one."""
-        if not service.argv:
-            raise ServiceFailed(
-                f"filter {service.filter}: no argv to start it with; set services.{service.filter}.argv"
-            )
-        own = self._own(service, "pid")
-        own.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        errors = self._own(service, "err")
-        try:
-            pid = live.detach(service.argv, str(errors))
-        except live.NotReady as error:
-            raise ServiceFailed(f"filter {service.filter}: {error}") from error
-        own.write_text(f"{pid}\n", "ascii")
-        deadline = time.monotonic() + (START_SECONDS if service.pid_file else 0.5)
-        while (left := deadline - time.monotonic()) > 0:
-            status = _ended(pid, min(left, 0.1))
-            if status:
-                said = errors.read_text("utf-8", "replace").strip()[-MAX_WORDS:].replace("\n", "; ")
-                raise ServiceFailed(
-                    f"filter {service.filter}: {' '.join(service.argv)} ended with status {status}: {said}"
-                )
-            if status == 0 or _pid_in(service.pid_file) is not None:
-                return
-
-    def _stop_directly(self, service: Service) -> None:
-        pid = self._pid(service)
-        if pid is not None:
-            stop_process(pid, f"filter {service.filter}")
-        self._own(service, "pid").unlink(missing_ok=True)
-
-
-def _pid_in(path: str) -> int | None:
-    """Return the process id in a pid file, None where it does not run any more."""
-    try:
-        first = Path(path).read_text("ascii", "replace").split()[:1]
-        written = os.stat(path).st_mtime
-    except OSError:
-        return None
-    if not first or not first[0].isdigit():
-        return None
-    state = live.stat_of(int(first[0]))
-    if state is None:
-        return None
-    # After a reboot the number may be another process's: that one is younger than the file. Two seconds for clocks
-    # that are rounded.
-    started = time.time() - (live.boot_ticks_now() - state[1]) / os.sysconf("SC_CLK_TCK")
-    return int(first[0]) if started <= written + 2 else None
-
-
-def stop_process(pid: int, what: str, seconds: float = STOP_SECONDS) -> None:
-    """Send SIGTERM and wait until the process has ended.
-
-    Raises:
-        ServiceFailed: It still runs; it is not killed, since it may hold a message.
-    """
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        ready, _, _ = select.select([descriptor], [], [], seconds)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(descriptor)
-    if not ready:
-        raise ServiceFailed(f"{what}: process {pid} still runs {seconds:g} s after SIGTERM")
-
-
-def _ended(pid: int, seconds: float) -> int | None:
-    """Return the exit status of a child of ours that ends within `seconds`, None while it runs.
-
-    A daemon that goes into the background ends its first process with 0.
-    """
-    descriptor = os.pidfd_open(pid)
-    try:
-        ready, _, _ = select.select([descriptor], [], [], seconds)
-    finally:
-        os.close(descriptor)
-    if not ready:
-        return None
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def wait_until_answers(socket: str, seconds: float) -> str:

@@ -63,6 +63,8 @@ class Expected:
     parent: int | None = None
     not_before: int | None = None
     """The least `start`."""
+    not_after: int | None = None
+    """The greatest `start`."""
     may_hide: bool = False
     """An executable that we may not see is none that differs: only where `start` says who it is."""
 
@@ -74,6 +76,8 @@ def differs(process: Process, expected: Expected) -> str:
         return f"{name} is another one by now: it started at another time"
     if expected.not_before is not None and process.start < expected.not_before:
         return f"{name} is older than it could be"
+    if expected.not_after is not None and process.start > expected.not_after:
+        return f"{name} is younger than what it would have to be"
     if expected.uids and not process.uids <= set(expected.uids):
         return f"{name} belongs to user {_words(process.uids)}, not to {_words(expected.uids)}"
     if expected.parent is not None and process.parent != expected.parent:
@@ -170,20 +174,23 @@ def _pidfd(pid: int) -> int | None:
 
 def look(pid: int) -> Process | None:
     """Return what the kernel says of a process, None if there is none (or only its zombie)."""
-    return _from_proc(pid) if os.path.exists("/proc/self/stat") else _from_ps(pid)
+    return _from_proc(pid) if _has_proc() else _from_ps(pid)
 
 
-def started_at(process: Process) -> float:
-    """Return when a process started, seconds since 1970; to two seconds, since clocks are rounded."""
-    if not os.path.exists("/proc/self/stat"):
-        return float(process.start)
-    ticks = os.sysconf("SC_CLK_TCK")
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / ticks)
+def _has_proc() -> bool:
+    return os.path.exists("/proc/self/stat")
+
+
+def start_at(time_since_1970: float) -> int:
+    """Return the `start` of a process that started then; true to a second or two, since clocks are rounded."""
+    if not _has_proc():
+        return int(time_since_1970)
+    return start_now() - int((time.time() - time_since_1970) * os.sysconf("SC_CLK_TCK"))
 
 
 def start_now() -> int:
     """Return the `start` of a process that starts now."""
-    if not os.path.exists("/proc/self/stat"):
+    if not _has_proc():
         return int(time.time())
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
