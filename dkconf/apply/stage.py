@@ -9,13 +9,11 @@ checks in the documentation): m4 ends with 0 AND says nothing AND the model is t
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
 import pwd
 import resource
 import shutil
-import signal
 import stat
 import subprocess
 import tempfile
@@ -27,6 +25,7 @@ from typing import Self
 
 from dkconf.desired.state import HostPaths, MilterFilter
 from dkconf.errors import DkconfError, Refusal, Refused
+from dkconf.probe import process
 from dkconf.probe.live import stat_of
 from dkconf.sendmail import cf, endpoint, mc
 from dkconf.sendmail.cf import CfModel
@@ -108,15 +107,12 @@ def sweep(run_dir: str) -> None:
 
 
 def _end_group(record: Path) -> None:
-    """End the process group that a throwaway filter's record names, if it is still that one."""
+    """End the session that a throwaway filter's record names, if it is still that one."""
     try:
         pid, ticks = (int(word) for word in record.read_text("ascii").split())
     except (OSError, ValueError):
         return
-    state = stat_of(pid)
-    if state is not None and state[1] == ticks:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    process.end_session(pid, ticks)
 
 
 def stage(

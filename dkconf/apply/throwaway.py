@@ -24,10 +24,13 @@ from dkconf.apply.users import user_exists
 from dkconf.desired.state import DesiredState, MilterFilter, Service
 from dkconf.errors import DkconfError
 from dkconf.probe.live import PATH, stat_of
+from dkconf.probe.process import end_members, end_session, hold, start_now
 
 START_SECONDS = 15.0
 """Python, the keys and the workers; under a second on an idle host."""
 _ENTRY = "import sys; from dkconf.server.main import main; sys.exit(main())"
+STOP_SECONDS = 5.0
+"""It has no messages to finish."""
 MAX_LOG_OCTETS = 4096
 
 
@@ -43,20 +46,17 @@ class Throwaway:
     socket: str
     """Its S=."""
     process: subprocess.Popen[bytes]
+    since: int = 0
+    """Its start is not before this; see `dkconf.probe.process`."""
 
     def stop(self) -> None:
         """End it and whatever it started."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(5)
-                if number == signal.SIGKILL:
-                    break
-            except subprocess.TimeoutExpired:
-                continue
+        pid = self.process.pid
+        with hold(pid) as held:
+            if held is not None and held.signal(signal.SIGTERM) and not held.ended(STOP_SECONDS):
+                end_session(pid, held.process.start)
+        # Nobody has collected it yet, so its number is nobody else's.
+        end_members(pid, self.since)
         self.process.wait()
 
 
@@ -79,6 +79,7 @@ def start(one: MilterFilter, desired: DesiredState, directory: Path) -> Throwawa
             # libmilter makes its socket after the user has changed.
             os.chown(place, pwd.getpwnam(user).pw_uid, -1)
     log = place / "log"
+    since = start_now()
     environment = {"PATH": PATH, "PYTHONPATH": str(Path(dkconf.__file__).parent.parent)}
     with open(log, "wb") as output:
         try:
@@ -88,7 +89,7 @@ def start(one: MilterFilter, desired: DesiredState, directory: Path) -> Throwawa
             )  # fmt: skip
         except OSError as error:
             raise ThrowawayFailed(f"filter {one.name}: {argv[0]}: {error.strerror}") from error
-    running = Throwaway(one.name, socket, process)
+    running = Throwaway(one.name, socket, process, since)
     state = stat_of(process.pid)
     if state is not None:
         # For the next run, should this one be killed; see stage.sweep.
@@ -109,9 +110,10 @@ def _wait(running: Throwaway) -> str:
         why = wait_until_answers(running.socket, 0.2)
         if not why:
             return ""
-        status = running.process.poll()
-        if status is not None:
-            return f"it ended with status {status}"
+        ended = os.waitid(os.P_PID, running.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            words = "status" if ended.si_code == os.CLD_EXITED else "signal"
+            return f"it ended with {words} {ended.si_status}"
     return why
 
 

@@ -156,6 +156,43 @@ def hold(pid: int) -> Iterator[Held | None]:
             os.close(descriptor)
 
 
+def end_session(pid: int, start: int) -> None:
+    """Kill the process that leads a session, and all that are in it; nothing if it is another process by now."""
+    with hold(pid) as leader:
+        if leader is None or differs(leader.process, Expected(start=start)) or leader.process.session != pid:
+            return
+        # It starts nobody anew meanwhile, and while it is there no other session can have its number.
+        leader.signal(signal.SIGSTOP)
+        end_members(pid, start)
+        leader.signal(signal.SIGKILL)
+
+
+def end_members(session: int, since: int) -> None:
+    """Kill all processes of a session but its leader, who must still be there, if only as our own zombie.
+
+    Args:
+        since: The `start` of the leader.
+    """
+    while True:
+        members = [one for one in map(look, numbers()) if one and one.session == session != one.pid]
+        killed = [_killed(one) for one in members if one.start >= since]
+        if not any(killed):
+            return
+
+
+def _killed(process: Process) -> bool:
+    with hold(process.pid) as held:
+        if held is None or held.process.session != process.session or held.process.start != process.start:
+            return False
+        return held.signal(signal.SIGKILL) and held.ended(PS_SECONDS)
+
+
+def numbers() -> list[int]:
+    """Return the numbers of all processes."""
+    words = os.listdir("/proc") if _has_proc() else _output(["ps", "-ax", "-o", "pid="]).split()
+    return [int(word) for word in words if word.isdigit()]
+
+
 def _pidfd(pid: int) -> int | None:
     """Return a pidfd; None where there is no such process, -1 where the system has no pidfds."""
     # kill(2) takes 0 and negative numbers for groups of processes.
@@ -186,6 +223,13 @@ def start_at(time_since_1970: float) -> int:
     if not _has_proc():
         return int(time_since_1970)
     return start_now() - int((time.time() - time_since_1970) * os.sysconf("SC_CLK_TCK"))
+
+
+def started_at(process: Process) -> float:
+    """Return when a process started, seconds since 1970; true to a second or two, since clocks are rounded."""
+    if not _has_proc():
+        return float(process.start)
+    return time.time() - (start_now() - process.start) / os.sysconf("SC_CLK_TCK")
 
 
 def start_now() -> int:

@@ -113,9 +113,7 @@ def victims(place: Place) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     copy.chmod(0o755)
     running = {
         "root's": subprocess.Popen(["/bin/sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE),
-        "root's, same executable": subprocess.Popen(
-            [sys.executable, "-c", SLEEPER.format("")], stdout=subprocess.PIPE
-        ),
+        "root's, same executable": subprocess.Popen([sys.executable, "-c", SLEEPER.format("")], stdout=subprocess.PIPE),
         "the user's, same executable": subprocess.Popen(
             [sys.executable, "-c", SLEEPER.format(become.format(USER))], stdout=subprocess.PIPE
         ),

@@ -47,6 +47,7 @@ def test_what_is_seen_of_a_process(child: subprocess.Popen[bytes]) -> None:
     )  # fmt: skip
     assert tuple(SLEEPER) == seen.argv
     assert process.start_at(time.time() - 30) < seen.start <= process.start_now()
+    assert abs(process.started_at(seen) - time.time()) < 30
     assert process.own_namespace() == seen.namespace
 
 
@@ -99,6 +100,57 @@ def test_without_pidfds_a_reused_number_is_not_signalled(
         assert held is not None
         held.process = replace(held.process, start=held.process.start - 1)
         assert not held.signal(signal.SIGKILL)
+    assert child.poll() is None
+
+
+RESPAWNING = """
+import os, signal, sys
+def worker():
+    if not os.fork():
+        os.write(1, b"%d\\n" % os.getpid())
+        signal.pause()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(3):
+    worker()
+while True:
+    os.wait()
+    worker()
+"""
+
+
+@pytest.mark.parametrize("leader_lives", [True, False])
+def test_a_session_ends_whole(child: subprocess.Popen[bytes], leader_lives: bool) -> None:
+    """Also one whose leader replaces whoever ends, or has ended and is not yet collected; others are left alone."""
+    leader = subprocess.Popen([sys.executable, "-c", RESPAWNING], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert leader.stdout is not None
+        workers = [int(leader.stdout.readline()) for _ in range(3)]
+        seen = look(leader.pid)
+        assert seen is not None
+        if leader_lives:
+            process.end_session(leader.pid, seen.start + 1)
+            assert [worker for worker in workers if look(worker)] == workers
+            process.end_session(leader.pid, seen.start)
+        else:
+            os.kill(leader.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOWAIT)
+            process.end_members(leader.pid, seen.start)
+
+        assert not [one for one in map(look, process.numbers()) if one and one.session == leader.pid]
+        assert -signal.SIGKILL == leader.wait(20)
+    finally:
+        leader.kill()
+        leader.wait()
+        leader.stdout.close()
+    assert child.poll() is None
+
+
+def test_who_leads_no_session_is_left_alone(child: subprocess.Popen[bytes]) -> None:
+    """Its session is ours."""
+    seen = look(child.pid)
+    assert seen is not None
+    process.end_session(child.pid, seen.start)
+
     assert child.poll() is None
 
 
