@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "filter": {"errors", "mail", "crypto", "dkim", "domainkeys", "milter"},
     "server": {"errors", *FILTER_HALF},
     # the manager half
+    "git": {"errors"},
     "spec": {"errors"},
     "sendmail": {"errors"},
     "keys": {"errors", "crypto", "spec"},
@@ -40,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"errors", "spec", "desired", "sendmail"},
     "dns": {"errors", "mail", "dkim", "domainkeys", "desired"},
     "probe": {"errors", "sendmail", "desired", "mail", "crypto", "dkim", "domainkeys"},
-    "apply": {"errors", "spec", "keys", "desired", "plan", "sendmail", "probe", "dns"},
-    "repo": {"errors", "spec", "keys", "desired", "plan", "dns"},
+    "apply": {"errors", "spec", "keys", "desired", "plan", "sendmail", "probe", "dns", "git"},
+    "repo": {"errors", "spec", "keys", "desired", "plan", "dns", "git"},
     # the door
     "cli": {"*"},
 }
@@ -55,7 +56,7 @@ SIDEWAYS = {
 OWNS_LIBRARY: dict[str, set[str]] = {
     "asyncio": {"server"},
     "socket": {"server", "dns", "probe", "apply"},
-    "subprocess": {"apply", "probe", "repo"},
+    "subprocess": {"apply", "probe", "git"},
     "click": {"cli"},
     "rich": {"cli"},
     "ruamel": {"spec", "repo"},

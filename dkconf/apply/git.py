@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.spec.repository import find_top, git_call
+from dkconf.git.ask import Asked, find_top
 
 TIMEOUT_SECONDS = 10
 
@@ -17,6 +16,8 @@ class Commit:
 
     commit: str = ""
     dirty: bool = False
+    problem: str = ""
+    """Why the repository's commit is not known; "" = it is, or there is none to know."""
 
 
 def commit_of(path: str) -> Commit:
@@ -24,22 +25,9 @@ def commit_of(path: str) -> Commit:
     top = find_top(Path(path).resolve().parent)
     if top is None:
         return Commit()
-    head = _git(top, "rev-parse", "--verify", "HEAD")
+    git = Asked(top, TIMEOUT_SECONDS)
+    head = git.run("rev-parse", "--verify", "HEAD")
     if head is None or not head.strip():
-        return Commit()
-    status = _git(top, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
-    return Commit(head.strip(), status is None or bool(status.strip()))
-
-
-def _git(top: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            **git_call(top, *arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+        return Commit(problem=git.problem)
+    status = git.run("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+    return Commit(head.decode("ascii", "replace").strip(), status is None or bool(status.strip()))

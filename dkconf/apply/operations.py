@@ -78,6 +78,9 @@ def _order(session: Session, command: str, take_over: frozenset[str]) -> Order:
     """Return the plan that the inventory asks for, and what its manifest will say."""
     journal = session.engine.journal
     want: Wanted = wanted(session.ctx, journal.overrides())
+    if want.commit.problem:
+        # Told, and no note of the plan: another user's look at the same repository may end otherwise.
+        session.ctx.say("warn", f"the inventory's commit is not known: {want.commit.problem}")
     desired, last = want.desired, session.last
     actual = observe(session.system, session.machine, desired, last, journal.outstanding())
     plan = diff(

@@ -94,7 +94,8 @@ def _repository(repository: git.Repository | None, path: Path) -> tuple[list[Fin
     if repository is None:
         return [], [Skipped(name, "not in a git repository") for name in names]
     if not repository.line("rev-parse", "--git-dir"):
-        return [], [Skipped(name, "git is not installed, or refuses this repository") for name in names]
+        why = repository.git.problem or "git is not installed, or refuses this repository"
+        return [], [Skipped(name, why) for name in names]
     return [*_private_keys(repository), *_kept_out(repository, path)], []
 
 

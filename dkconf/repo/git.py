@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.spec.repository import find_top, git_call
+from dkconf.git.ask import Asked, find_top
 
 TIMEOUT_SECONDS = 60  # git grep over a large work tree on a slow runner
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    top: Path
+    git: Asked
+
+    @property
+    def top(self) -> Path:
+        return self.git.top
 
     def run(self, *arguments: str) -> bytes | None:
         """Return what git says; None if it fails, cannot be run or takes too long."""
-        try:
-            done = subprocess.run(
-                **git_call(self.top, *arguments, path=os.environ.get("PATH", os.defpath)),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout if done.returncode == 0 else None
+        return self.git.run(*arguments)
 
     def line(self, *arguments: str) -> str:
         """Return the first line of what git says; "" if it fails."""
@@ -90,4 +83,4 @@ class Repository:
 def find(folder: Path) -> Repository | None:
     """Return the repository that a folder lies in."""
     top = find_top(folder.resolve())
-    return Repository(top) if top else None
+    return Repository(Asked(top, TIMEOUT_SECONDS)) if top else None
