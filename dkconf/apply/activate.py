@@ -22,6 +22,7 @@ from dkconf.apply.generations import Generations, Manifest
 from dkconf.apply.journal import Deadline, FileStep, Journal, JournalStore, Outstanding, Phase, ServiceStep
 from dkconf.apply.machine import Judged, Machine
 from dkconf.apply.originals import Originals
+from dkconf.apply.owner import Owner, OwnerStore
 from dkconf.apply.signals import Signals
 from dkconf.apply.system import System
 from dkconf.desired.state import HostPaths, ManagedDirectory, Service, SystemUser
@@ -97,11 +98,14 @@ class Engine:
     signals: Signals = field(default_factory=Signals)
     told_at: float = 0.0
     """When sendmail was told of the change, epoch seconds; its older children may call the old filters."""
+    this_machine: str = ""
+    """The machine's own name; "" = it does not count, as in another root."""
 
     def __post_init__(self) -> None:
         self.journal = JournalStore(self.system, self.state_dir)
         self.generations = Generations(self.system, self.state_dir)
         self.originals = Originals(self.system, self.state_dir)
+        self.owner = OwnerStore(self.system, self.state_dir)
 
 
 def activate(engine: Engine, work: Work) -> Outstanding | None:
@@ -158,6 +162,7 @@ def _prepare(engine: Engine, work: Work) -> Journal:
     )
     try:
         if work.manifest is not None:
+            engine.owner.write(Owner(work.manifest.desired.host, engine.this_machine))
             engine.generations.store(work.manifest, work.contents)
         if work.keep_originals:
             # A directory is kept as PATH/: it goes with release, if it is empty then.

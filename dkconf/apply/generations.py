@@ -8,20 +8,19 @@ only grow.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dkconf.apply.system import System
 from dkconf.desired.state import DesiredState
 from dkconf.errors import DkconfError
+from dkconf.plan import forms
 from dkconf.plan.actual import FileDigest, FileState, LastApplied
 from dkconf.plan.codec import from_json, to_json
 from dkconf.plan.redact import has_private_key
 
 KEPT = 20
 """Generations kept beside the pinned ones."""
-FORMAT = 1
 NEW = ".new"
 """Ends the name of a generation that is not in force yet."""
 
@@ -53,7 +52,7 @@ class Manifest:
     sendmail_argv: tuple[str, ...] = ()
     running: Mapping[str, bool] = field(default_factory=dict)
     dkconf_version: str = ""
-    format: int = FORMAT
+    format: int = forms.MANIFEST.format
 
 
 class Generations:
@@ -98,16 +97,14 @@ class Generations:
         """Return the manifest of generation `number`.
 
         Raises:
+            NewerForm: A newer dkconf made it.
             DkconfError: There is no such generation, or it is damaged.
         """
         found = self._system.read(f"{self._path(number)}/manifest.json")
         if found is None:
             have = ", ".join(map(str, self.numbers())) or "none"
             raise DkconfError(f"no generation {number} on this host; there are: {have}")
-        try:
-            data = json.loads(found.content)
-        except ValueError as exc:
-            raise DkconfError(f"{self._path(number)}/manifest.json: damaged: {exc}") from exc
+        _, data = forms.parsed(forms.MANIFEST, f"{self._path(number)}/manifest.json", found.content)
         return from_json(Manifest, data)
 
     def content(self, number: int, path: str) -> bytes | None:
@@ -157,8 +154,7 @@ class Generations:
             manifest,
             desired=replace(manifest.desired, files=tuple(replace(f, content=b"") for f in manifest.desired.files)),
         )
-        text = json.dumps(to_json(slim), indent=1, sort_keys=True)
-        self._write(f"{top}/manifest.json", text.encode())
+        self._write(f"{top}/manifest.json", forms.octets(forms.MANIFEST, to_json(slim)))
 
     def publish(self, number: int) -> None:
         """Make the stored generation `number` one of the host's, in one step."""

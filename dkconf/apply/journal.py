@@ -10,7 +10,6 @@ octets from before. A private key's octets are never copied: only its mode and o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -18,6 +17,7 @@ from typing import Literal, TypeVar
 from dkconf.apply.system import TEMPORARY, System
 from dkconf.desired.state import HostPaths, Service
 from dkconf.errors import DkconfError
+from dkconf.plan import forms
 from dkconf.plan.actual import FileDigest, FileState
 from dkconf.plan.codec import from_json, to_json
 
@@ -137,10 +137,11 @@ class JournalStore:
         """Return the journal of a run that is not over, None if there is none.
 
         Raises:
+            NewerForm: A newer dkconf wrote it.
             DkconfError: It is damaged.
         """
         found = self._system.read(self._file)
-        return None if found is None else _load(Journal, self._file, found)
+        return None if found is None else _load(Journal, forms.JOURNAL, self._file, found)
 
     def begin(self, journal: Journal, contents: Mapping[str, bytes]) -> None:
         """Put the journal on disk; `contents` holds the octets from before by copy name."""
@@ -180,20 +181,26 @@ class JournalStore:
     def outstanding(self) -> Outstanding | None:
         """Return what is still to be stopped and cleared away, None if nothing is."""
         found = self._system.read(self._outstanding)
-        return None if found is None else _load(Outstanding, self._outstanding, found)
+        return None if found is None else _load(Outstanding, forms.OUTSTANDING, self._outstanding, found)
 
     def overrides(self) -> dict[str, bool]:
         """Return the filters set against the inventory: name -> called."""
         found = self._system.read(self._overrides)
-        return {} if found is None else {str(k): bool(v) for k, v in json.loads(found.content).items()}
+        if found is None:
+            return {}
+        number, data = forms.parsed(forms.OVERRIDES, self._overrides, found.content)
+        kept = data if number == 1 else data.get("overrides")
+        if not isinstance(kept, dict):
+            raise DkconfError(f"{self._overrides}: damaged: no list of filters")
+        return {str(k): bool(v) for k, v in kept.items()}
 
     def set_overrides(self, overrides: Mapping[str, bool]) -> None:
         """Keep the filters set against the inventory; nothing is written where nothing changes."""
         if dict(overrides) == self.overrides():
             return
         if overrides:
-            text = json.dumps(dict(overrides), sort_keys=True)
-            self._system.write(self._overrides, FileState(text.encode(), 0o600, "0", "0"))
+            content = forms.octets(forms.OVERRIDES, {"overrides": dict(overrides)})
+            self._system.write(self._overrides, FileState(content, 0o600, "0", "0"))
         else:
             self._system.remove(self._overrides)
 
@@ -206,12 +213,13 @@ class JournalStore:
             self._put(self._outstanding, after)
 
     def _put(self, path: str, value: Journal | Outstanding) -> None:
-        text = json.dumps(to_json(value), indent=1, sort_keys=True)
-        self._system.write(path, FileState(text.encode(), 0o600, "0", "0"))
+        form = forms.JOURNAL if isinstance(value, Journal) else forms.OUTSTANDING
+        self._system.write(path, FileState(forms.octets(form, to_json(value)), 0o600, "0", "0"))
 
 
-def _load(kind: type[T], path: str, found: FileState) -> T:
+def _load(kind: type[T], form: forms.Form, path: str, found: FileState) -> T:
+    _, data = forms.parsed(form, path, found.content)
     try:
-        return from_json(kind, json.loads(found.content))
-    except (ValueError, DkconfError) as exc:
+        return from_json(kind, data)
+    except DkconfError as exc:
         raise DkconfError(f"{path}: damaged: {exc}") from exc

@@ -18,18 +18,28 @@ from dkconf.apply.change import after, carry_out
 from dkconf.apply.clock import utc
 from dkconf.apply.context import Context, Line, Outcome
 from dkconf.apply.observe import observe
+from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.release import release
 from dkconf.apply.report import status
 from dkconf.apply.rollback import rollback
-from dkconf.apply.session import Session, Wanted, change, look, refuse_while_waiting, wanted
+from dkconf.apply.session import (
+    Session,
+    Wanted,
+    change,
+    ledger,
+    ledger_path,
+    look,
+    refuse_while_waiting,
+    wanted,
+)
 from dkconf.apply.settle import edit_inventory
 from dkconf.apply.switch import disable_filter, enable_filter
 from dkconf.apply.work import Order
-from dkconf.errors import PlanStale, Reverted, Status, UsageProblem
-from dkconf.plan import safety
+from dkconf.errors import PlanStale, Refusal, Reverted, Status, UsageProblem
+from dkconf.plan import forms, safety
 from dkconf.plan.actual import FileState
 from dkconf.plan.diff import compare, diff
-from dkconf.plan.model import FORMAT, Plan, saved_digest
+from dkconf.plan.model import Plan, saved_digest
 from dkconf.plan.text import render
 
 __all__ = [
@@ -58,12 +68,14 @@ def plan_host(ctx: Context) -> Outcome:
 def _shown(session: Session, order: Order) -> Outcome:
     plan = order.plan
     clock = session.engine.clock
-    refusals = safety.without(safety.refusals(plan, take_over=order.take_over), session.ctx.accept_risk)
+    refusals = safety.without(
+        (*_other_host(session), *safety.refusals(plan, take_over=order.take_over)), session.ctx.accept_risk
+    )
     shown = replace(plan, problems=refusals)
     lines: list[Line] = list(render(shown))
     if session.engine.journal.read() is not None:
         lines.append(("warn", "an earlier change is not over: see `dkconf status`"))
-    saved = plan.to_json(
+    saved = shown.to_json(
         plan_id=secrets.token_hex(16),
         created=utc(clock.wall()),
         dkconf_version=__version__,
@@ -72,6 +84,11 @@ def _shown(session: Session, order: Order) -> Outcome:
     )
     changed = not plan.empty or any(d.matters for d in plan.drift)
     return Outcome(Status.OK, tuple(lines), {"plan": saved, "changed": changed}, changed)
+
+
+def _other_host(session: Session) -> tuple[Refusal, ...]:
+    owner = session.foreign()
+    return (other_host(session.engine.state_dir, owner, session.name),) if owner else ()
 
 
 def _order(session: Session, command: str, take_over: frozenset[str]) -> Order:
@@ -149,8 +166,9 @@ def _read_plan(path: str) -> dict[str, Any]:
         raise UsageProblem(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
     except ValueError as exc:
         raise UsageProblem(f"{path}: not a plan: {exc}; `dkconf plan --out FILE` writes one") from exc
-    keys = {"plan_id", "digest", "take_over", "host"}
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT or not keys <= set(saved):
+    keys = {"plan_id", "digest", "take_over", "host", "format"}
+    forms.refuse_newer(forms.PLAN, path, saved)
+    if not isinstance(saved, dict) or saved.get("format") != forms.PLAN.format or not keys <= set(saved):
         raise UsageProblem(f"{path}: not a plan of this version; `dkconf plan --out FILE` writes one")
     if saved_digest(saved) != saved["digest"]:
         raise PlanStale(f"{path}: was edited after it was made; make a new plan")
@@ -159,7 +177,7 @@ def _read_plan(path: str) -> dict[str, Any]:
 
 def _compare(session: Session, saved: dict[str, Any], plan: Plan) -> None:
     """Raise `PlanStale` unless the saved plan is the one that would be made now, and was never applied."""
-    if saved["plan_id"] in _ledger(session):
+    if saved["plan_id"] in ledger(session.engine):
         raise PlanStale("this plan was applied already; make a new one")
     if saved["digest"] == plan.digest:
         return
@@ -181,15 +199,10 @@ _STALE = {
 }
 
 
-def _ledger(session: Session) -> list[str]:
-    found = session.system.read(f"{session.engine.state_dir}/plans.json")
-    return [str(i) for i in json.loads(found.content)] if found else []
-
-
 def _remember(session: Session, plan_id: str) -> None:
-    ids = [*_ledger(session), plan_id][-1000:]
-    path = f"{session.engine.state_dir}/plans.json"
-    session.system.write(path, FileState(json.dumps(ids).encode(), 0o600, "0", "0"))
+    ids = [*ledger(session.engine), plan_id][-1000:]
+    content = forms.octets(forms.LEDGER, {"plans": ids})
+    session.system.write(ledger_path(session.engine), FileState(content, 0o600, "0", "0"))
 
 
 def confirm(ctx: Context) -> Outcome:
@@ -219,11 +232,16 @@ def confirm(ctx: Context) -> Outcome:
         return after(session, done)
 
 
-def recover(ctx: Context, *, boot: bool = False) -> Outcome:
-    """Finish or undo a run that was cut off, and honour a deadline that has passed."""
+def recover(ctx: Context, *, boot: bool = False, unattended: bool = False) -> Outcome:
+    """Finish or undo a run that was cut off, and honour a deadline that has passed.
+
+    Args:
+        boot: The machine is coming up: only files change, and no service is told.
+        unattended: A timer asks, and nobody is there to answer.
+    """
     said: list[Line] = []
     told = replace(ctx, say=lambda style, line: said.append((style, line)))
-    with change(told, "recover", booting=boot) as session:
+    with change(told, "recover", booting=boot, unattended=boot or unattended) as session:
         journal = session.engine.journal.read()
         if journal is not None and journal.deadline is not None:
             until = utc(journal.deadline.wall)

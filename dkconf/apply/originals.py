@@ -5,11 +5,11 @@ A path is kept once, when it first becomes managed; later contents are those of 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from dkconf.apply.system import System
 from dkconf.errors import DkconfError
+from dkconf.plan import forms
 from dkconf.plan.actual import FileState
 from dkconf.plan.codec import from_json, to_json
 from dkconf.plan.redact import has_private_key
@@ -40,8 +40,11 @@ class Originals:
         found = self._system.read(self._index)
         if found is None:
             return {}
-        data = json.loads(found.content)
-        return {path: from_json(Original, value) for path, value in data.items()}
+        number, data = forms.parsed(forms.ORIGINALS, self._index, found.content)
+        kept = data if number == 1 else data.get("files")
+        if not isinstance(kept, dict):
+            raise DkconfError(f"{self._index}: damaged: no list of files")
+        return {path: from_json(Original, value) for path, value in kept.items()}
 
     def keep(self, found: dict[str, FileState | None]) -> None:
         """Keep those paths that were not kept before.
@@ -64,7 +67,7 @@ class Originals:
             copy = f"{len(known):04d}"
             self._put(f"{self.directory}/{copy}", state.content)
             known[path] = Original(True, state.mode, state.owner, state.group, state.mtime_ns, copy)
-        self._put(self._index, json.dumps(to_json(known), indent=1, sort_keys=True).encode())
+        self._put(self._index, forms.octets(forms.ORIGINALS, {"files": to_json(known)}))
 
     def state(self, path: str) -> FileState | None:
         """Return the file as it was found; None if the path was free or is not known."""

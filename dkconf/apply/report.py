@@ -9,6 +9,7 @@ from dkconf.apply.clock import utc
 from dkconf.apply.context import Context, Line, Outcome
 from dkconf.apply.machine import FilesOnly
 from dkconf.apply.observe import observe
+from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.session import Session, look, wanted
 from dkconf.apply.unmanaged import paths_of
 from dkconf.errors import DkconfError, Status
@@ -27,12 +28,21 @@ def status(ctx: Context) -> Outcome:
     lines: list[Line] = []
     data: dict[str, Any] = {}
     plan, pending = _plans(session)
+    _owner(session, lines, data)
     _generation(session, lines, data)
     _under_way(session, pending, lines, data)
     _filters(session, lines, data)
     _keys(session, lines, data)
     changed = _drift(session, plan, pending, lines, data)
     return Outcome(Status.OK, tuple(lines), data, changed)
+
+
+def _owner(session: Session, lines: list[Line], data: dict[str, Any]) -> None:
+    """Whose state it is, where it is another host's."""
+    owner = session.foreign()
+    data["other_host"] = owner.host if owner else ""
+    if owner is not None:
+        lines.append(("error", str(other_host(session.engine.state_dir, owner, session.name))))
 
 
 def _generation(session: Session, lines: list[Line], data: dict[str, Any]) -> None:

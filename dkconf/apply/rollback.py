@@ -34,7 +34,8 @@ def rollback(
         refuse_while_waiting(session)
         number = number or _before(session)
         store = session.engine.generations
-        manifest, desired, last = store.manifest(number), store.desired(number), session.last
+        manifest, last = store.manifest(number), session.last
+        desired = replace(store.desired(number), host=session.host_of(manifest.desired))
         actual = observe(session.system, session.machine, desired, last, session.engine.journal.outstanding())
         plan = diff(desired, actual, last, take_over=ctx.take_over, overrides=manifest.overrides)
         if plan.empty and not any(d.matters for d in plan.drift):

@@ -15,12 +15,16 @@ from dkconf.apply.context import Context, Line
 from dkconf.apply.disk import RealSystem
 from dkconf.apply.git import Commit, commit_of
 from dkconf.apply.machine import FilesOnly, Machine
+from dkconf.apply.owner import OTHER_HOST, Owner, foreign
+from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.revert import recover
 from dkconf.apply.steps import hook_from_environment
 from dkconf.apply.system import ReadOnlySystem, System
 from dkconf.desired.state import DesiredState
-from dkconf.errors import DkconfError, UsageProblem, Waiting
+from dkconf.errors import DkconfError, Refusal, Refused, UsageProblem, Waiting
+from dkconf.plan import forms
 from dkconf.plan.actual import LastApplied
+from dkconf.probe.hostname import host_name as kernel_name
 from dkconf.spec.hosts import own_name
 from dkconf.spec.model import Host, Inventory
 
@@ -47,6 +51,8 @@ class Session:
     ctx: Context
     engine: Engine
     last: LastApplied | None
+    new_host: str = ""
+    """The state is another host's, and this run goes on all the same: what it makes is of the host with this name."""
 
     @property
     def system(self) -> System:
@@ -55,6 +61,22 @@ class Session:
     @property
     def machine(self) -> Machine:
         return self.engine.machine
+
+    @property
+    def name(self) -> str:
+        """Return this host's name: --host, or the machine's own."""
+        return self.ctx.host or self.engine.this_machine
+
+    def foreign(self) -> Owner | None:
+        """Return whose state it is, if it is another host's."""
+        owner = self.engine.owner.read()
+        if owner is None and self.last is not None:
+            owner = Owner(self.last.desired.host)
+        return owner if foreign(owner, self.ctx.host, self.engine.this_machine) else None
+
+    def host_of(self, desired: DesiredState) -> str:
+        """Return the host that a new generation of this older state is made for."""
+        return self.new_host or (self.last.desired.host if self.last else desired.host)
 
     @property
     def went_back(self) -> str:
@@ -72,11 +94,7 @@ class Session:
 
 def host_name(ctx: Context) -> str:
     """Return --host, or this machine's name."""
-    if ctx.host:
-        return ctx.host
-    from dkconf.probe.hostname import host_name as kernel_name
-
-    return kernel_name()
+    return ctx.host or kernel_name()
 
 
 def host_in(ctx: Context, inventory: Inventory) -> str:
@@ -149,29 +167,115 @@ def look(ctx: Context) -> Session:
     """Return a session that can only read: for plan and status."""
     inner = ctx.system or RealSystem(ctx.root)
     system: System = ReadOnlySystem(inner)
-    return _session(ctx, system)
+    ctx = replace(ctx, say=_safely(ctx.say))
+    engine = _engine(ctx, system, state_dir(ctx, system))
+    return Session(ctx, engine, engine.generations.last_applied())
 
 
 @contextmanager
-def change(ctx: Context, command: str, *, booting: bool = False) -> Iterator[Session]:
+def change(
+    ctx: Context, command: str, *, booting: bool = False, emergency: bool = False, unattended: bool = False
+) -> Iterator[Session]:
     """Hold the host's lock, repair what an earlier run left, and yield a session that may change things.
+
+    Args:
+        booting: The machine is coming up: no service is told.
+        emergency: State of another host does not stop it.
+        unattended: Nobody gave --host: where the state does not say on which machine it was made, it counts as ours.
 
     Raises:
         Locked: Another run is at work.
-        Waiting: A change waits for its confirmation.
+        NewerForm: A newer dkconf wrote what lies in the state directory.
+        Refused: It is the state of another host.
     """
+    ctx = replace(ctx, say=_safely(ctx.say))
     if ctx.system is None and ctx.root == "/" and os.geteuid() != 0:
         raise DkconfError(f"this user may not change the mail system: run dkconf {command} as root")
     system = ctx.system or RealSystem(ctx.root, hook_from_environment())
     directory = state_dir(ctx, system)
     make_state_dir(system, directory)
-    holder = {"pid": os.getpid(), "command": f"dkconf {command}", "user": actor(), "since": ""}
-    session = _session(ctx, system, directory)
-    holder["since"] = utc(session.engine.clock.wall())
-    with system.lock(f"{directory}/lock", holder), session.engine.signals.watched():
-        for words in recover(session.engine, booting=booting):
+    holder = forms.stamped(
+        forms.LOCK, {"pid": os.getpid(), "command": f"dkconf {command}", "user": actor(), "since": ""}
+    )
+    engine = _engine(ctx, system, directory)
+    holder["since"] = utc(engine.clock.wall())
+    with system.lock(f"{directory}/lock", holder), engine.signals.watched():
+        refuse_newer(engine)
+        session = _go_on(Session(ctx, engine, engine.generations.last_applied()), emergency, unattended)
+        for words in recover(engine, booting=booting):
             session.ctx.say("warn", words)
-        yield replace(session, last=session.engine.generations.last_applied())
+        yield replace(session, last=engine.generations.last_applied())
+
+
+def _go_on(session: Session, emergency: bool, unattended: bool) -> Session:
+    """Return the session, if its state is this host's, or the user (or an emergency) goes on all the same.
+
+    Raises:
+        Refused: It is another host's.
+    """
+    owner = session.foreign()
+    if owner is None or (unattended and not owner.machine):
+        return session
+    engine, name = session.engine, session.name
+    refusal = other_host(engine.state_dir, owner, name)
+    if emergency:
+        session.ctx.say("warn", f"{refusal.sentence}; in an emergency it goes on all the same")
+    elif OTHER_HOST in session.ctx.accept_risk:
+        engine.owner.write(Owner(name, engine.this_machine))
+    else:
+        raise Refused([refusal])
+    return replace(session, new_host=name)
+
+
+def refuse_newer(engine: Engine) -> None:
+    """Refuse before anything is touched what a newer dkconf has written; every file is named.
+
+    What is only damaged is told by whoever needs it.
+
+    Raises:
+        NewerForm: At least one file has a form that this dkconf does not know.
+    """
+    readers: tuple[Callable[[], object], ...] = (
+        engine.journal.read,
+        engine.journal.outstanding,
+        engine.journal.overrides,
+        engine.originals.all,
+        engine.owner.read,
+        lambda: engine.generations.manifest(current) if (current := engine.generations.current()) else None,
+        lambda: ledger(engine),
+    )
+    found: list[Refusal] = []
+    for read in readers:
+        try:
+            read()
+        except forms.NewerForm as exc:
+            found += exc.refusals
+        except DkconfError:
+            continue
+    if found:
+        raise forms.NewerForm(found)
+
+
+def ledger_path(engine: Engine) -> str:
+    """Return where the names of applied plans are kept."""
+    return f"{engine.state_dir}/plans.json"
+
+
+def ledger(engine: Engine) -> list[str]:
+    """Return the names of the saved plans that were applied on this host.
+
+    Raises:
+        NewerForm, DkconfError: A newer dkconf wrote the list, or it is damaged.
+    """
+    path = ledger_path(engine)
+    found = engine.system.read(path)
+    if found is None:
+        return []
+    number, data = forms.parsed(forms.LEDGER, path, found.content)
+    kept = data if number == 1 else data.get("plans")
+    if not isinstance(kept, list):
+        raise DkconfError(f"{path}: damaged: no list of plans")
+    return [str(name) for name in kept]
 
 
 def refuse_while_waiting(session: Session) -> None:
@@ -197,12 +301,11 @@ def make_state_dir(system: System, path: str) -> None:
         system.mkdir(folder, 0o700 if folder == path else 0o755, "0", "0")
 
 
-def _session(ctx: Context, system: System, directory: str = "") -> Session:
-    ctx = replace(ctx, say=_safely(ctx.say))
-    clock = ctx.clock or RealClock()
+def _engine(ctx: Context, system: System, directory: str) -> Engine:
     machine = ctx.machine or (_real_machine(ctx) if system.root == "/" else FilesOnly())
-    engine = Engine(system, machine, clock, directory or state_dir(ctx, system), ctx.say)
-    return Session(ctx, engine, engine.generations.last_applied())
+    # In another root it is that tree's name that counts, and only --host tells it.
+    name = kernel_name() if system.root == "/" else ""
+    return Engine(system, machine, ctx.clock or RealClock(), directory, ctx.say, this_machine=name)
 
 
 def _safely(say: Callable[[str, str], None]) -> Callable[[str, str], None]:
@@ -237,8 +340,6 @@ def ask(session: Session, lines: tuple[Line, ...]) -> bool:
     Raises:
         Refused: There is nobody to ask.
     """
-    from dkconf.errors import Refusal, Refused
-
     ctx = session.ctx
     if ctx.yes:
         for style, line in lines:

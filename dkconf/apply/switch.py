@@ -17,7 +17,8 @@ from dkconf.apply.session import Session, change, refuse_while_waiting
 from dkconf.apply.unmanaged import by_hand, by_hand_off, called_by_hand, switch_by_hand
 from dkconf.apply.work import Order
 from dkconf.desired.state import DesiredState, ManagedFile
-from dkconf.errors import DkconfError, Status, UsageProblem
+from dkconf.errors import DkconfError, Refusal, Status, UsageProblem
+from dkconf.plan import forms
 from dkconf.plan.actual import LastApplied
 from dkconf.plan.diff import diff
 from dkconf.plan.files import SENDMAIL_ROLES
@@ -43,9 +44,22 @@ def disable_filter(
     Args:
         emergency: On the host alone, at once: no gates, canary or drain; also for a line written by hand.
     """
-    if emergency:
-        ctx = replace(ctx, yes=True)
-    return _switch(ctx, name, False, emergency, confirm_timeout, drain_timeout)
+    if not emergency:
+        return _switch(ctx, name, False, False, confirm_timeout, drain_timeout)
+    try:
+        return _switch(replace(ctx, yes=True), name, False, True, confirm_timeout, drain_timeout)
+    except forms.NewerForm as exc:
+        raise forms.NewerForm([*exc.refusals, _by_hand(name)]) from None
+
+
+def _by_hand(name: str) -> Refusal:
+    """Return the way that is left where the state cannot be read."""
+    return Refusal(
+        "",
+        "until then, to let the mail through by hand",
+        f"in /etc/mail/m4/dkconf.m4 (or where the inventory has it) change INPUT_MAIL_FILTER(`{name}' to "
+        f"MAIL_FILTER(`{name}', rebuild sendmail.cf with m4 (`make -C /etc/mail`), and restart sendmail",
+    )
 
 
 def enable_filter(ctx: Context, name: str, *, confirm_timeout: int | None = None, drain_timeout: int = 600) -> Outcome:
@@ -57,7 +71,7 @@ def _switch(
     ctx: Context, name: str, on: bool, emergency: bool, confirm_timeout: int | None, drain_timeout: int
 ) -> Outcome:
     command = f"{'enable' if on else 'disable'}-filter {name}"
-    with change(ctx, command) as session:
+    with change(ctx, command, emergency=emergency) as session:
         refuse_while_waiting(session)
         last = session.last
         if last is None or all(f.name != name for f in last.desired.filters):
@@ -89,7 +103,7 @@ def _nothing(session: Session, order: Order, name: str, on: bool) -> Outcome:
 
 
 def _order(session: Session, last: LastApplied, name: str, on: bool, command: str) -> Order:
-    desired = switched(last.desired, name, on)
+    desired = replace(switched(last.desired, name, on), host=session.host_of(last.desired))
     engine = session.engine
     actual = observe(session.system, session.machine, desired, last, engine.journal.outstanding())
     if not on:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from dkconf.apply import operations
 from dkconf.apply.activate import Engine
-from dkconf.apply.context import Context
+from dkconf.apply.context import Context, Outcome
 from dkconf.apply.revert import expired
 from dkconf.apply.session import look
 from dkconf.errors import DkconfError, Locked
@@ -48,26 +49,30 @@ def tell(*lines: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run as a process; return its exit status."""
-    state_dir, run = arguments
+    state_dir, run = arguments[:2]  # what a newer dkconf adds behind them is not for us
     ctx = Context(state_dir=state_dir, say=lambda _style, line: tell(line))
-    if run == "boot":
-        outcome = operations.recover(ctx, boot=True)
-        tell(*(line for _, line in outcome.lines))
-        return int(outcome.status)
-    if not wait_for_deadline(look(ctx).engine, run):
-        return 0
-    for _ in range(LOCKED_LOOKS):
-        try:
-            outcome = operations.recover(ctx)
-        except Locked:
-            pause(LOOK_SECONDS)
-            continue
-        except DkconfError as exc:
-            tell(str(exc))
-            return int(exc.status)
-        tell(*(line for _, line in outcome.lines))
-        return int(outcome.status)
-    return 1
+    try:
+        if run != "boot" and not wait_for_deadline(look(ctx).engine, run):
+            return 0
+        outcome = _go_back(ctx, boot=run == "boot")
+    except DkconfError as exc:
+        tell(str(exc))
+        return int(exc.status)
+    tell(*(line for _, line in outcome.lines))
+    return int(outcome.status)
+
+
+def _go_back(ctx: Context, *, boot: bool) -> Outcome:
+    """Undo what was not confirmed; while another run is at work, wait for its end.
+
+    Raises:
+        DkconfError: What lies in the state directory is another host's or a newer dkconf's, or the machine said no.
+    """
+    for _ in range(1 if boot else LOCKED_LOOKS):
+        with suppress(Locked):
+            return operations.recover(ctx, boot=boot, unattended=True)
+        pause(LOOK_SECONDS)
+    return operations.recover(ctx, boot=boot, unattended=True)
 
 
 if __name__ == "__main__":

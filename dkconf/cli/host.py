@@ -63,14 +63,15 @@ def _stacked(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 where = _stacked(option_inventory, option_host, option_root, option_json)
+accept_risk_option = click.option(
+    "--accept-risk",
+    metavar="ID",
+    multiple=True,
+    help="Go on in spite of the refusal with this ID; may be given several times.",
+)
 changing = _stacked(
     click.option("--yes", "-y", is_flag=True, help="Do not ask; needed where there is no terminal."),
-    click.option(
-        "--accept-risk",
-        metavar="ID",
-        multiple=True,
-        help="Go on in spite of the refusal with this ID; may be given several times.",
-    ),
+    accept_risk_option,
 )
 take_over_option = click.option(
     "--take-over",
@@ -184,6 +185,7 @@ def status(detailed_exitcode: bool, **options: Any) -> int:
 
 @click.command()
 @where
+@accept_risk_option
 def confirm(**options: Any) -> int:
     """Keep what an apply with --confirm-timeout has changed."""
     from dkconf.apply import operations
@@ -246,6 +248,7 @@ def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -
 @click.argument("number", type=int)
 @click.option("--remove", is_flag=True, help="Let it go the way of the others again.")
 @where
+@accept_risk_option
 @click.pass_obj
 def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **options: Any) -> int:
     """Keep generation N however many come after it."""
@@ -309,6 +312,7 @@ def release(drain_timeout: int, **options: Any) -> int:
 @click.command()
 @click.option("--boot", is_flag=True, help="Before sendmail starts: only files, no service is told.")
 @where
+@accept_risk_option
 def recover(boot: bool, **options: Any) -> int:
     """Finish or undo a run that was cut off, and honour a deadline that has passed."""
     from dkconf.apply import operations

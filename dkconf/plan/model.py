@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dkconf.errors import Refusal
+from dkconf.plan import forms
 from dkconf.plan.actual import FileDigest
 from dkconf.plan.codec import to_json
-
-FORMAT = 1
 
 KeyAction = Literal["use", "replace", "drop"]
 FileAction = Literal["create", "update", "attributes", "rebuild", "remove"]
@@ -140,7 +139,7 @@ class Plan:
         """Return the plan for saving: no contents, no secrets. `extra`: plan_id, created, git ..."""
         content = self._content()
         return {
-            "format": FORMAT,
+            "format": forms.PLAN.format,
             **extra,
             **content,
             "empty": self.empty,
