@@ -16,14 +16,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 
 LINKS = 40
 """As many as the kernel follows."""
+CHECKOUT = "(its checkout)"
+"""As `within`: the nearest folder above a link that holds `.git`, or else the folder that the link lies in."""
+ANYWHERE = "/"
+"""As `within`: wherever a link leads, as long as that belongs to the link's owner."""
 TO_PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a folder is opened only to open what is in it: needs no right to read the folder."""
-_TO_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAY_BE_A_LINK = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
+TO_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LINK_ERRORS = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
 """What `open` says of a link with O_NOFOLLOW: the first for a folder, the last on FreeBSD."""
 
 
@@ -36,14 +39,15 @@ def open_folder(path: str, *, to_pass: bool = False, within: str = "") -> int:
 
     Args:
         to_pass: Only to open what is in it: needs no right to read the folder.
-        within: The tree that others' links must stay in; "" = others' links are not followed.
+        within: The tree that others' links must stay in, or `CHECKOUT` or `ANYWHERE`; "" = others' links are not
+            followed.
 
     Raises:
         Misled: The link that is not followed is named.
         OSError: As `os.open`.
     """
     with Way(path, within) as way:
-        return way.open(TO_PASS if to_pass else _TO_LIST)
+        return way.open(TO_PASS if to_pass else TO_LIST)
 
 
 def others_write(folder: os.stat_result) -> bool:
@@ -67,22 +71,17 @@ class Way:
             path: Absolute, or from the working directory.
             within: See `open_folder`.
         """
-        self.path = path
-        self._within = os.path.abspath(within) if within else ""
-        if self._within and not path.startswith("/"):
+        if within and not path.startswith("/"):
             path = os.path.join(os.getcwd(), path)
+        self._within = within
         self._left = _parts(path)
+        self._names = [""]
         self._passed = [os.open("/" if path.startswith("/") else ".", TO_PASS)]
-        self._tree: tuple[int, int] | None = None
-        self._top = -1  # how many folders of `_passed` lie above the tree's top; -1 = not in the tree
         self._links = 0
         self._claimed: set[int] = set()
         self._claim_words = ""
-        if self._within:
-            with suppress(OSError):
-                info = os.stat(self._within)
-                self._tree = (info.st_dev, info.st_ino)
-            self._look_for_top()
+        self._top = -1
+        """Place in `_passed` of the top of the tree that somebody else's link must stay in; -1 = none was followed."""
 
     @property
     def folder(self) -> int:
@@ -104,12 +103,12 @@ class Way:
             try:
                 handle = os.open(name, TO_PASS if self._left else flags | os.O_NOFOLLOW, dir_fd=self.folder)
             except OSError as error:
-                if error.errno not in _MAY_BE_A_LINK or not self._follow(name):
+                if error.errno not in LINK_ERRORS or not self._follow(name):
                     raise
                 continue
             if not self._left:
                 return self._checked(handle)
-            self._pass(handle)
+            self._pass(handle, name)
         return self._checked(os.open(".", flags, dir_fd=self.folder))
 
     def to_last(self, *, follow: bool = True) -> str:
@@ -131,11 +130,11 @@ class Way:
                     continue
                 return name
             try:
-                self._pass(os.open(name, TO_PASS, dir_fd=self.folder))
+                self._pass(os.open(name, TO_PASS, dir_fd=self.folder), name)
             except OSError as error:
-                if error.errno not in _MAY_BE_A_LINK or not self._follow(name):
+                if error.errno not in LINK_ERRORS or not self._follow(name):
                     raise
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self.path)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
     def check(self, handle: int) -> None:
         """Refuse what does not belong to the owner of each link of somebody else's that led to it.
@@ -154,28 +153,24 @@ class Way:
             raise
         return handle
 
-    def _pass(self, handle: int) -> None:
+    def _pass(self, handle: int, name: str) -> None:
         self._passed.append(handle)
-        self._look_for_top()
+        self._names.append(name)
 
-    def _look_for_top(self) -> None:
-        if self._tree and self._top < 0:
-            info = os.fstat(self.folder)
-            if (info.st_dev, info.st_ino) == self._tree:
-                self._top = len(self._passed) - 1
+    def _back(self) -> None:
+        os.close(self._passed.pop())
+        self._names.pop()
 
     def _up(self) -> None:
+        if self._top >= 0 and len(self._passed) == self._top + 1:
+            raise Misled(f"{self._claim_words} that leads out of {self._tree_name()}")
         # By the folder that we came through: another may be its parent by now.
         if len(self._passed) > 1:
-            os.close(self._passed.pop())
+            self._back()
         else:
             above = os.open("..", TO_PASS, dir_fd=self.folder)
-            os.close(self._passed[-1])
-            self._passed[-1] = above
-        if len(self._passed) <= self._top:
-            self._top = -1
-            if self._claimed:
-                raise Misled(f"{self._claim_words} that leads out of {self._within}")
+            os.close(self._passed[0])
+            self._passed[0] = above
 
     def _follow(self, name: str) -> bool:
         """Go where a link leads; return False if `name` is none."""
@@ -192,6 +187,7 @@ class Way:
         if not _trusted(os.fstat(self.folder), info):
             target = self._claim(name, info, target)
         elif target.startswith("/"):
+            self._top = -1
             self._restart()
         self._left += _parts(target)
         return True
@@ -199,22 +195,41 @@ class Way:
     def _claim(self, name: str, link: os.stat_result, target: str) -> str:
         """Return the target of somebody else's link, from the folder reached; it has to stay in the tree."""
         self._claim_words = f'"{name}" on the way is a link'
-        if self._top < 0:
+        top = self._find_top()
+        if top < 0:
             raise Misled(f"{self._claim_words} that others than root could have put there")
+        self._top = top
         if target.startswith("/"):
-            if not f"{target}/".startswith(f"{self._within}/"):
-                raise Misled(f"{self._claim_words} that leads out of {self._within}")
-            while len(self._passed) > self._top + 1:
-                os.close(self._passed.pop())
-            target = target[len(self._within) :]
+            tree = self._tree_name()
+            if not f"{target}/".startswith(f"{tree}/"):
+                raise Misled(f"{self._claim_words} that leads out of {tree or '/'}")
+            while len(self._passed) > top + 1:
+                self._back()
+            target = target[len(tree) :]
         self._claimed.add(link.st_uid)
         return target
+
+    def _find_top(self) -> int:
+        """Return the place in `_passed` of the tree's top that is nearest to where we are; -1 if we are in no tree."""
+        if not self._within:
+            return -1
+        places = range(len(self._passed) - 1, -1, -1)
+        if self._within == CHECKOUT:
+            return next((at for at in places if holds(self._passed[at], ".git")), places[0])
+        try:
+            tree = os.stat(self._within)
+        except OSError:
+            return -1
+        return next((at for at in places if os.path.samestat(os.fstat(self._passed[at]), tree)), -1)
+
+    def _tree_name(self) -> str:
+        """Return the real path of the tree's top, "" for /."""
+        return "/".join(self._names[: self._top + 1])
 
     def _restart(self) -> None:
         top = os.open("/", TO_PASS)
         self.close()
-        self._passed, self._top = [top], -1
-        self._look_for_top()
+        self._passed, self._names = [top], [""]
 
     def close(self) -> None:
         """Close every folder passed."""
@@ -226,6 +241,15 @@ class Way:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def holds(folder: int, name: str) -> bool:
+    """Return whether an open folder holds something of that name, a link to nowhere too."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 def _parts(path: str) -> list[str]:

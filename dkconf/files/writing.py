@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from dkconf.files.folders import TO_PASS, Misled, Way
+from dkconf.files.folders import LINK_ERRORS, TO_PASS, Misled, Way, holds
 from dkconf.files.problems import FileProblem, kind, said
 from dkconf.files.reading import given_descriptor
 
@@ -21,18 +21,26 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
 """What link(2) says on a file system that has no hard links (FAT, some FUSE)."""
+_TRIES = 10
 Owner = tuple[int, int]
 """The numbers of user and group; -1 leaves one as it is."""
 NOBODYS = (-1, -1)
 
 
 def write_file(
-    path: str, content: bytes, *, mode: int, owner: Owner = NOBODYS, within: str = "", replace: bool = True
+    path: str,
+    content: bytes,
+    *,
+    mode: int | None = None,
+    owner: Owner = NOBODYS,
+    within: str = "",
+    replace: bool = True,
 ) -> None:
     """Write a file whole; what was there before stays until the new one takes its place.
 
     Args:
-        mode: Exactly this, whatever the umask.
+        mode: Exactly this, whatever the umask; None = mode and owner of the file whose place it takes, or else a new
+            file as the umask has it.
         owner: Whom the file is given to before it has content.
         within: As for `read_file`.
         replace: False = refuse if anything is there.
@@ -41,18 +49,21 @@ def write_file(
         FileExistsError: Something is there, and `replace` is False.
         FileProblem: Something else than a regular file is there, or the system cannot write it; nothing is left behind.
     """
-    with _place(path, within, replace) as (folder, name):
+    with opened_place(path, within, replace) as (folder, name):
         if replace:
-            _refuse_others(path, folder, name)
+            old = _regular_or_none(path, folder, name)
+            if mode is None and old:
+                mode = stat.S_IMODE(old.st_mode) & 0o777
+                owner = (old.st_uid, old.st_gid) if os.geteuid() == 0 else owner
         with drafted(folder, name, content, mode, owner) as draft:
             if replace:
                 os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
             else:
-                place(folder, draft, name, content, mode)
+                place(folder, draft, name, content)
         _sync(folder)
 
 
-def write_given(path: str, content: bytes, *, mode: int) -> None:
+def write_given(path: str, content: bytes) -> None:
     """Write where the user says on the command line: to a file, to `-`, /dev/stdout or /dev/fd/N, or to /dev/null.
 
     Raises:
@@ -62,7 +73,7 @@ def write_given(path: str, content: bytes, *, mode: int) -> None:
         return
     handle = given_descriptor(path, standard=1)
     if handle is None:
-        write_file(path, content, mode=mode)
+        write_file(path, content)
         return
     try:
         write_all(handle, content)
@@ -75,6 +86,8 @@ def write_given(path: str, content: bytes, *, mode: int) -> None:
 def make_folders(path: str, *, mode: int, owner: Owner = NOBODYS, within: str = "") -> tuple[str, ...]:
     """Make a folder and those above it that are missing; return those made, the highest first.
 
+    Another run that makes one of them at the same time is no harm: the next try finds it.
+
     Args:
         mode: Of each that is made, exactly this; one that is there stays as it is.
         owner: Whom each that is made is given to.
@@ -82,8 +95,15 @@ def make_folders(path: str, *, mode: int, owner: Owner = NOBODYS, within: str = 
     Raises:
         FileProblem: Something else is there, a link is not followed, or the system says no.
     """
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # another run put its own in the place of an empty one that we had open
+            return _make_missing(os.path.abspath(path), mode, owner, within)
+    raise FileProblem(f"{path}: cannot be made; it goes again and again")
+
+
+def _make_missing(path: str, mode: int, owner: Owner, within: str) -> tuple[str, ...]:
     missing: list[str] = []
-    at = os.path.abspath(path)
+    at = path
     while True:
         try:
             handle = _opened(at, within)
@@ -104,15 +124,20 @@ def make_folders(path: str, *, mode: int, owner: Owner = NOBODYS, within: str = 
 
 
 @contextmanager
-def drafted(folder: int, name: str, content: bytes, mode: int, owner: Owner = NOBODYS) -> Iterator[str]:
-    """Give the name of a complete draft of `name` in an open folder; it is gone again at the end."""
+def drafted(folder: int, name: str, content: bytes, mode: int | None, owner: Owner = NOBODYS) -> Iterator[str]:
+    """Give the name of a complete draft of `name` in an open folder; it is gone again at the end.
+
+    Args:
+        mode: None = as the umask has it.
+    """
     draft = f".{name[:200]}.{secrets.token_hex(6)}"
-    handle = os.open(draft, _NEW, 0o600, dir_fd=folder)
+    handle = os.open(draft, _NEW, 0o666 if mode is None else 0o600, dir_fd=folder)
     try:
         try:
             if owner != NOBODYS:
                 os.fchown(handle, *owner)
-            os.fchmod(handle, mode)
+            if mode is not None:
+                os.fchmod(handle, mode)
             write_all(handle, content)
             os.fsync(handle)
         finally:
@@ -123,7 +148,7 @@ def drafted(folder: int, name: str, content: bytes, mode: int, owner: Owner = NO
             os.unlink(draft, dir_fd=folder)
 
 
-def place(folder: int, draft: str, name: str, content: bytes, mode: int) -> None:
+def place(folder: int, draft: str, name: str, content: bytes) -> None:
     """Give a draft its name, which nothing has yet; link(2) is atomic and never replaces.
 
     Raises:
@@ -134,7 +159,7 @@ def place(folder: int, draft: str, name: str, content: bytes, mode: int) -> None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _copy_exclusively(folder, draft, name, content, mode)
+        _copy_exclusively(folder, draft, name, content)
 
 
 def write_all(handle: int, content: bytes) -> None:
@@ -144,14 +169,14 @@ def write_all(handle: int, content: bytes) -> None:
         view = view[os.write(handle, view) :]
 
 
-def _copy_exclusively(folder: int, draft: str, name: str, content: bytes, mode: int) -> None:
+def _copy_exclusively(folder: int, draft: str, name: str, content: bytes) -> None:
     handle = os.open(name, _NEW, 0o600, dir_fd=folder)
     try:
         try:
             found = os.stat(draft, dir_fd=folder, follow_symlinks=False)
             if os.geteuid() == 0:
                 os.fchown(handle, found.st_uid, found.st_gid)
-            os.fchmod(handle, mode)
+            os.fchmod(handle, stat.S_IMODE(found.st_mode))
             write_all(handle, content)
             os.fsync(handle)
         finally:
@@ -162,7 +187,7 @@ def _copy_exclusively(folder: int, draft: str, name: str, content: bytes, mode: 
 
 
 @contextmanager
-def _place(path: str, within: str, follow: bool) -> Iterator[tuple[int, str]]:
+def opened_place(path: str, within: str = "", follow: bool = True) -> Iterator[tuple[int, str]]:
     """Give the open folder that a file is to lie in, and its name there; an error of the system names the path."""
     try:
         with Way(path, within) as way:
@@ -181,13 +206,15 @@ def _place(path: str, within: str, follow: bool) -> Iterator[tuple[int, str]]:
         raise FileProblem(f"{path}: cannot be written ({said(error)})") from error
 
 
-def _refuse_others(path: str, folder: int, name: str) -> None:
+def _regular_or_none(path: str, folder: int, name: str) -> os.stat_result | None:
+    """Return what is known of the file whose place another takes, None if there is none."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return
+        return None
     if not stat.S_ISREG(found.st_mode):
         raise FileProblem(f"{path}: is {kind(found.st_mode)}; only a regular file is written over")
+    return found
 
 
 def _opened(path: str, within: str) -> int:
@@ -207,36 +234,65 @@ def _opened(path: str, within: str) -> int:
 def _made(parent: int, path: str, mode: int, owner: Owner) -> tuple[int, bool]:
     """Return a handle of the folder at `path`, and whether it was made now; `parent` is that of the folder above."""
     name = os.path.basename(path)
-    new = True
     try:
-        try:
-            os.mkdir(name, 0o700, dir_fd=parent)
-        except FileExistsError:
-            new = False
-        if not new:
-            return os.open(name, TO_PASS, dir_fd=parent), False
-        handle = os.open(name, _OPEN, dir_fd=parent)
+        if not holds(parent, name):
+            handle = _new_folder(parent, name, mode, owner)
+            if handle is not None:
+                return handle, True
+        return os.open(name, TO_PASS, dir_fd=parent), False
+    except FileNotFoundError:
+        raise
     except OSError as error:
+        if error.errno in LINK_ERRORS:
+            raise FileProblem(f"{path}: is no folder, or a link; a folder belongs there") from None
         raise FileProblem(f"{path}: cannot be made ({said(error)})") from error
+
+
+def _new_folder(parent: int, name: str, mode: int, owner: Owner) -> int | None:
+    """Return a handle of a new folder, None if another run was first.
+
+    It gets owner and mode under a name that no other run knows, and then its own: nobody sees it half made.
+    """
+    draft = f".{name[:200]}.{secrets.token_hex(6)}"
+    os.mkdir(draft, 0o700, dir_fd=parent)
+    handle = -1
     try:
-        _own(handle, path)
+        handle = os.open(draft, _OPEN, dir_fd=parent)
+        _refuse_exchanged(handle)
         if owner != NOBODYS:
             os.fchown(handle, *owner)
         os.fchmod(handle, mode)
-    except OSError as error:
-        os.close(handle)
-        raise FileProblem(f"{path}: cannot be made ({said(error)})") from error
+        if _renamed(parent, draft, name):
+            return handle
     except BaseException:
-        os.close(handle)
+        _close_and_remove(handle, parent, draft)
         raise
-    return handle, True
+    _close_and_remove(handle, parent, draft)
+    return None
 
 
-def _own(handle: int, path: str) -> None:
-    """Refuse a folder that somebody put in the place of the one that was just made."""
+def _renamed(parent: int, draft: str, name: str) -> bool:
+    try:
+        os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
+def _close_and_remove(handle: int, parent: int, draft: str) -> None:
+    if handle >= 0:
+        os.close(handle)
+    with suppress(OSError):
+        os.rmdir(draft, dir_fd=parent)
+
+
+def _refuse_exchanged(handle: int) -> None:
+    """Refuse a folder that somebody put in the place of the one that was just made: it is not given away."""
     info = os.fstat(handle)
     if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o777 != 0o700 or os.listdir(handle):
-        raise FileProblem(f"{path}: somebody put another folder there while it was made; see who writes above it")
+        raise OSError(errno.EBUSY, "somebody exchanged it while it was made")
 
 
 def _sync(folder: int) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from dkconf.errors import DkconfError
+from dkconf.files.folders import ANYWHERE
+from dkconf.files.reading import FileProblem, look, read_file
 from dkconf.keys.faults import file_faults
 from dkconf.keys.pairs import private_path
 from dkconf.keys.public import KeyFileError, PublicHalf, parse_der
@@ -47,12 +49,11 @@ def private_half(path: Path) -> PublicHalf:
     from dkconf.crypto.keys import PrivateKey
 
     try:
-        with path.open("rb") as file:
-            octets = file.read(MAX_PRIVATE_OCTETS + 1)
-    except OSError as error:
-        raise KeyFileError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(octets) > MAX_PRIVATE_OCTETS:
-        raise KeyFileError(f"{path}: over {MAX_PRIVATE_OCTETS} octets; a private key in PEM is smaller")
+        octets = read_file(str(path), limit=MAX_PRIVATE_OCTETS, within=ANYWHERE)
+    except FileNotFoundError:
+        raise KeyFileError(f"{path}: is missing") from None
+    except FileProblem as error:
+        raise KeyFileError(str(error)) from None
     try:
         return parse_der(PrivateKey.load_pem(octets).public_der)
     except (DkconfError, ValueError) as error:
@@ -111,8 +112,12 @@ def list_keys(
 def _private_state(
     path: Path, half: PublicHalf | None, faults: list[str], owner: str, mode: int, root: Path
 ) -> PrivateState:
-    if not path.exists() and not path.is_symlink():
-        return "missing"
+    try:
+        if look(str(path), within=ANYWHERE) is None:
+            return "missing"
+    except FileProblem as error:
+        faults.append(str(error))
+        return "unreadable"
     faults += file_faults(path, owner, mode, root)
     try:
         found = private_half(path)

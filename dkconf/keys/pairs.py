@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import os
 import re
-import secrets
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from dkconf.files.folders import CHECKOUT
+from dkconf.files.problems import said
+from dkconf.files.reading import FileProblem, folder_info, look
+from dkconf.files.writing import NOBODYS, Owner, drafted, make_folders, opened_place, place
 from dkconf.keys.faults import parent_faults, user_ids
 from dkconf.keys.public import KeyFileError, public_path
 
@@ -27,8 +29,6 @@ Algorithm = Literal["rsa", "ed25519"]
 # RFC 6376 section 3.1: a selector is sub-domains (RFC 5321); we add "_" for names in use. No "/" and no leading dot.
 _LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-# Where a file system has no hard links (FAT, some FUSE), link(2) says one of these.
-_NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +80,23 @@ def generate(
     Raises:
         KeyFileError: Either half is there, a directory is unsafe, or a file cannot be written. Nothing is left behind.
     """
-    private, public = _targets(Path(key_dir), Path(inventory_dir), KeyRequest(domain, selector, algorithm, bits))
+    request = KeyRequest(domain, selector, algorithm, bits)
+    private, public = _targets(Path(key_dir), Path(inventory_dir), request)
     _refuse_existing(private, public)
     ids, notes = _owner(owner)
-    _make_directories(private.parent, Path(key_dir), 0o711 if owner else 0o700)
-    if faults := parent_faults(private, owner=owner):
-        raise KeyFileError("\n".join(faults))
+    _refuse_unsafe(private, owner)
+    with _in_our_words():
+        make_folders(str(private.parent), mode=0o711 if owner else 0o700)
+        _refuse_unsafe(private, owner)
 
-    from dkconf.crypto.keys import PrivateKey
-    from dkconf.crypto.keys import generate as new_pem
+        from dkconf.crypto.keys import PrivateKey
+        from dkconf.crypto.keys import generate as new_pem
 
-    pem = new_pem(algorithm, bits)
-    key = PrivateKey.load_pem(pem)
-    _make_directories(public.parent, Path(inventory_dir), 0o755)
-    public_pem = _public_pem(key.public_der)
-    with (
-        _prepared(private, pem, 0o600, ids) as private_draft,
-        _prepared(public, public_pem, 0o644, _ids_of(Path(inventory_dir))) as public_draft,
-    ):
-        _place(private_draft, private, pem, 0o600)
-        try:
-            _place(public_draft, public, public_pem, 0o644)
-        except BaseException:
-            private.unlink(missing_ok=True)
-            raise
-    for directory in {private.parent, public.parent}:
-        _sync_directory(directory)
+        pem = new_pem(algorithm, bits)
+        key = PrivateKey.load_pem(pem)
+        theirs = _inventorys_owner(inventory_dir)
+        make_folders(str(public.parent), mode=0o755, owner=theirs, within=CHECKOUT)
+        _place_both((private, pem, 0o600, ids), (public, _public_pem(key.public_der), 0o644, theirs))
     return GeneratedKey(domain, selector, key.algorithm, key.bits, key.fingerprint, str(private), str(public), notes)
 
 
@@ -181,58 +172,55 @@ def _targets(key_dir: Path, inventory_dir: Path, request: KeyRequest) -> tuple[P
 
 
 def _refuse_existing(private: Path, public: Path) -> None:
+    with _in_our_words():
+        there = [path for path, within in ((private, ""), (public, CHECKOUT)) if look(str(path), within=within)]
     another = "take a new selector; a key file is never written over"
-    if os.path.lexists(private) and not os.path.lexists(public):
+    if there == [private]:
         # A key from before dkconf, which its administrator wants to go on using.
         another = f"to use it write its public half, openssl pkey -in {private} -pubout -out {public}; else {another}"
     for path, way_on in (
         (private, another),
         (public, "this selector has its key on another host: copy the private half from there, or take a new selector"),
     ):
-        if os.path.lexists(path):
+        if path in there:
             raise KeyFileError(f"{path}: is there already; {way_on}")
 
 
-def _owner(owner: str) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+def _refuse_unsafe(private: Path, owner: str) -> None:
+    if faults := parent_faults(private, owner=owner):
+        raise KeyFileError("\n".join(faults))
+
+
+@contextlib.contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except KeyFileError:
+        raise
+    except FileProblem as error:
+        raise KeyFileError(str(error)) from None
+
+
+def _owner(owner: str) -> tuple[Owner, tuple[str, ...]]:
     if not owner:
-        return None, ()
+        return NOBODYS, ()
     ids = user_ids(owner)
     if ids is None:
-        return None, (f"the user {owner} does not exist yet; dkconf apply gives the key to it",)
+        return NOBODYS, (f"the user {owner} does not exist yet; dkconf apply gives the key to it",)
     if ids == (os.geteuid(), os.getegid()):
-        return None, ()
+        return NOBODYS, ()
     if os.geteuid() != 0:
         raise KeyFileError(f"only root can give a key to {owner}; run this as root, or name no owner")
     # As `apply` would have it: the group has no use for a file of mode 0600.
     return (ids if ":" in owner else (ids[0], 0)), ()
 
 
-def _ids_of(directory: Path) -> tuple[int, int] | None:
-    """Public halves go to the owner of the inventory, where root works in somebody's repository."""
+def _inventorys_owner(directory: str | os.PathLike[str]) -> Owner:
+    """Public halves go to the owner of the inventory's folder, where root works in somebody's repository."""
     if os.geteuid() != 0:
-        return None
-    found = directory.stat()
-    return None if found.st_uid == 0 else (found.st_uid, found.st_gid)
-
-
-def _make_directories(path: Path, base: Path, mode: int) -> None:
-    """Make `path` and what is missing above it, each with `mode` whatever the umask; `base` decides the owner."""
-    missing = []
-    at = path
-    while not at.exists():
-        missing.append(at)
-        at = at.parent
-    ids = _ids_of(base) if base.exists() and mode == 0o755 else None
-    for directory in reversed(missing):
-        try:
-            directory.mkdir(mode=0o700)
-            if ids:
-                os.chown(directory, *ids, follow_symlinks=False)
-            directory.chmod(mode)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise KeyFileError(f"{directory}: cannot be made ({error.strerror})") from None
+        return NOBODYS
+    found = folder_info(os.fspath(directory) or ".", within=CHECKOUT)
+    return NOBODYS if found.st_uid == 0 else (found.st_uid, found.st_gid)
 
 
 def _public_pem(der: bytes) -> bytes:
@@ -242,67 +230,37 @@ def _public_pem(der: bytes) -> bytes:
     return b"\n".join([b"-----BEGIN PUBLIC KEY-----", *lines, b"-----END PUBLIC KEY-----", b""])
 
 
-@contextlib.contextmanager
-def _prepared(target: Path, content: bytes, mode: int, ids: tuple[int, int] | None) -> Iterator[Path]:
-    """A complete draft of `target` beside it, gone again at the end."""
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise KeyFileError(f"{target}: cannot be written ({error.strerror})") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            if ids:
-                os.fchown(file.fileno(), *ids)
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield draft
-    except OSError as error:
-        raise KeyFileError(f"{target}: cannot be written ({error.strerror})") from None
-    finally:
-        draft.unlink(missing_ok=True)
+_Half = tuple[Path, bytes, int, Owner]
+"""Where, content, mode, owner."""
 
 
-def _place(draft: Path, target: Path, content: bytes, mode: int) -> None:
-    """Give the draft its name; link(2) is atomic and never replaces.
+def _place_both(private: _Half, public: _Half) -> None:
+    """Write both halves, or neither; what is there is never replaced.
 
     Raises:
         KeyFileError: Somebody else was first.
+        FileProblem: The system says no.
     """
-    try:
-        os.link(draft, target, follow_symlinks=False)
-    except FileExistsError:
-        raise KeyFileError(f"{target}: is there already; another run was first") from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
+    with contextlib.ExitStack() as stack:
+        drafts = []
+        for (path, content, mode, owner), within in ((private, ""), (public, CHECKOUT)):
+            folder, name = stack.enter_context(opened_place(str(path), within, follow=False))
+            draft = stack.enter_context(drafted(folder, name, content, mode, owner))
+            drafts.append((path, folder, draft, name, content))
+        placed: list[tuple[int, str]] = []
+        try:
+            for path, folder, draft, name, content in drafts:
+                try:
+                    place(folder, draft, name, content)
+                except FileExistsError:
+                    raise KeyFileError(f"{path}: is there already; another run was first") from None
+                except OSError as error:
+                    raise KeyFileError(f"{path}: cannot be written ({said(error)})") from None
+                placed.append((folder, name))
+            for folder, _ in placed:
+                os.fsync(folder)
+        except BaseException:
+            for folder, name in placed:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
             raise
-        _copy_exclusively(draft, target, content, mode)
-
-
-def _copy_exclusively(draft: Path, target: Path, content: bytes, mode: int) -> None:
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise KeyFileError(f"{target}: is there already; another run was first") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            found = draft.stat()
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), found.st_uid, found.st_gid)
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.errors import DkconfError
+from dkconf.files.reading import FileProblem, Tree
 
 PUBLIC_SUFFIX = ".pub.pem"
 MAX_PEM_OCTETS = 16384
@@ -24,7 +24,7 @@ _BEGIN, _END = b"-----BEGIN PUBLIC KEY-----", b"-----END PUBLIC KEY-----"
 _OID_ALGORITHM = {bytes.fromhex("2a864886f70d010101"): "rsa", bytes.fromhex("2b6570"): "ed25519"}
 
 
-class KeyFileError(DkconfError):
+class KeyFileError(FileProblem):
     """A key file cannot be used; the message begins with its path."""
 
 
@@ -124,6 +124,7 @@ class PublicHalves(Mapping[tuple[str, str], PublicHalf]):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._tree = Tree(str(directory))
         self._read: dict[tuple[str, str], PublicHalf | None] = {}
 
     def __getitem__(self, key: tuple[str, str]) -> PublicHalf:
@@ -136,32 +137,34 @@ class PublicHalves(Mapping[tuple[str, str], PublicHalf]):
     def _open(self, domain: str, selector: str) -> PublicHalf | None:
         if not (_is_plain(domain) and _is_plain(selector)):
             return None
-        path = public_path(self.directory, domain, selector)
         try:
-            with path.open("rb") as file:
-                octets = file.read(MAX_PEM_OCTETS + 1)
-        except (FileNotFoundError, NotADirectoryError):
+            octets = self._tree.read(domain, f"{selector}{PUBLIC_SUFFIX}", limit=MAX_PEM_OCTETS)
+        except FileNotFoundError:
             return None
-        except OSError as error:
-            raise KeyFileError(f"{path}: cannot be read ({error.strerror})") from None
-        if len(octets) > MAX_PEM_OCTETS:
-            raise KeyFileError(f"{path}: over {MAX_PEM_OCTETS} octets; a public key in PEM is smaller")
+        except FileProblem as error:
+            raise KeyFileError(str(error)) from None
         try:
             return parse_pem(octets)
         except ValueError as error:
+            path = public_path(self.directory, domain, selector)
             raise KeyFileError(
                 f"{path}: {error}; write it with dkconf keys generate, or openssl pkey -pubout"
             ) from None
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        try:
-            domains = sorted(e.name for e in os.scandir(self.directory) if e.is_dir())
-        except FileNotFoundError:
-            return
-        for domain in domains:
-            for name in sorted(os.listdir(self.directory / domain)):
+        for domain in self._names(""):
+            for name in self._names(domain):
                 if name.endswith(PUBLIC_SUFFIX):
                     yield domain, name.removesuffix(PUBLIC_SUFFIX)
+
+    def _names(self, folder: str) -> tuple[str, ...]:
+        """Return the names in a folder; none in what is no folder, as the README beside the domains."""
+        try:
+            return self._tree.names(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except FileProblem as error:
+            raise KeyFileError(str(error)) from None
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dkconf.errors import DkconfError
+from dkconf.files.folders import CHECKOUT
+from dkconf.files.reading import FileProblem, TooLarge, read_file
 
 from . import ignores, lint, references
 from .findings import Finding, InventoryInvalid, in_order
@@ -39,19 +41,28 @@ def load(path: str | Path) -> Loaded:
         InventoryInvalid: The file has errors; `findings` holds all of them, and the warnings.
         NoInventory: The file cannot be read.
     """
+    return load_octets(read(path), str(path))
+
+
+def read(path: str | Path) -> bytes:
+    """Return the octets of an inventory file.
+
+    A link to it is followed if it was set by root or ourselves, or if it stays within its checkout.
+
+    Raises:
+        InventoryInvalid: It is too large.
+        NoInventory: It is not there, or cannot be read.
+    """
     try:
-        with open(path, "rb") as file:
-            # One octet more than may be: enough to know, without reading 50 MB of something else.
-            octets = file.read(MAX_FILE_OCTETS + 1)
-            if len(octets) > MAX_FILE_OCTETS:
-                size = file.seek(0, 2)
-                raise InventoryInvalid(_too_large(str(path), size))
-    except OSError as error:
+        return read_file(str(path), limit=MAX_FILE_OCTETS, within=CHECKOUT)
+    except TooLarge as error:
+        raise InventoryInvalid(_too_large(str(path), error.octets)) from None
+    except FileNotFoundError as error:
         raise NoInventory(
-            f"{path}: {(error.strerror or str(error)).lower()}; "
-            "name the inventory with -i, or make one with `dkconf init DIR`"
+            f"{path}: no such file or directory; name the inventory with -i, or make one with `dkconf init DIR`"
         ) from error
-    return load_octets(octets, str(path))
+    except FileProblem as error:
+        raise NoInventory(str(error)) from error
 
 
 def _too_large(path: str, size: int) -> tuple[Finding, ...]:

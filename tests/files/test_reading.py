@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dkconf.files.reading import FileProblem, open_file, read_file, read_given
+from dkconf.files.folders import ANYWHERE, CHECKOUT
+from dkconf.files.reading import FileProblem, Tree, list_folder, look, open_file, read_file, read_given
 from tests.files.conftest import ANOTHER, SOMEBODY, file, folder, give, link, needs_root
 
 
@@ -249,3 +251,101 @@ def test_a_named_pipe_of_the_users_own(tmp_path: Path) -> None:
         give(path)
         with pytest.raises(FileProblem, match="is a named pipe"):
             read_given(str(path), limit=10)
+
+
+@needs_root
+def test_the_checkout_is_found(tree: Path) -> None:
+    """With `CHECKOUT` a link may lead up to the folder that holds `.git`; without one, to its own folder only."""
+    folder(tree / "sub")
+    folder(tree / "sub/deep")
+    file(tree / "i")
+    link(tree / "sub/deep/up", "../../i")
+    link(tree / "sub/deep/here", "own")
+    file(tree / "sub/deep/own")
+    link(tree / "out", "../secret")
+
+    def read(name: str) -> bytes:
+        return read_file(str(tree / name), limit=100, within=CHECKOUT)
+
+    assert b"his\n" == read("sub/deep/here")
+    with pytest.raises(FileProblem, match=f"that leads out of {tree}/sub/deep;"):
+        read("sub/deep/up")
+    folder(tree / ".git")
+    assert b"his\n" == read("sub/deep/up")
+    with pytest.raises(FileProblem, match=f"that leads out of {tree};"):
+        read("out")
+
+
+@needs_root
+def test_our_link_to_his_checkout(tree: Path) -> None:
+    """`/etc/dkconf/inventory.yaml -> /home/alice/repo/inventory.yaml`, which is a link of hers in turn."""
+    folder(tree / ".git")
+    file(tree / "real")
+    link(tree / "i", "real")
+    (tree.parent / "i").symlink_to(tree / "i")
+
+    assert b"his\n" == read_file(str(tree.parent / "i"), limit=100, within=CHECKOUT)
+
+
+@needs_root
+def test_anywhere_that_is_his(tmp_path: Path) -> None:
+    """With `ANYWHERE` a link counts as far as it leads to its own owner's file."""
+    here, there = folder(tmp_path / "here"), folder(tmp_path / "there")
+    link(here / "a", file(there / "his"))
+    link(here / "b", file(there / "roots", uid=0))
+
+    assert b"his\n" == read_file(str(here / "a"), limit=100, within=ANYWHERE)
+    with pytest.raises(FileProblem, match="does not belong to the link's owner"):
+        read_file(str(here / "b"), limit=100, within=ANYWHERE)
+
+
+def test_many_files_of_one_tree(tmp_path: Path) -> None:
+    """A file by two names, a link on the way, and all that is wrong, as `read_file` has it."""
+    tree = Tree(str(tmp_path / "keys"))
+    with pytest.raises(FileNotFoundError):
+        tree.read("a", "b", limit=10)
+    (tmp_path / "keys/a").mkdir(parents=True)
+    (tmp_path / "keys/a/b").write_bytes(b"x")
+    (tmp_path / "keys/c").symlink_to("a")
+    (tmp_path / "keys/a/d").symlink_to("b")
+    os.mkfifo(tmp_path / "keys/a/pipe")
+
+    assert [b"x"] * 3 == [tree.read(*names, limit=10) for names in (("a", "b"), ("c", "b"), ("a", "d"))]
+    with pytest.raises(FileProblem, match="named pipe"):
+        tree.read("a", "pipe", limit=10)
+    with pytest.raises(FileProblem, match="at most 0"):
+        tree.read("a", "b", limit=0)
+    for names in (("missing", "b"), ("a", "missing"), ("a/b", "c")):
+        with pytest.raises(FileNotFoundError):
+            tree.read(*names, limit=10)
+
+
+@needs_root
+def test_a_tree_with_links_of_somebody_elses(tree: Path) -> None:
+    """The short way through a tree follows no more than the long one."""
+    folder(tree / "keys")
+    folder(tree / "keys/d")
+    link(tree / "keys/d/s", tree.parent / "secret")
+    link(tree / "keys/e", "..")
+    reader = Tree(str(tree / "keys"))
+
+    for names in (("d", "s"), ("e", "secret")):
+        with pytest.raises(FileProblem, match="is a link that leads out of"):
+            reader.read(*names, limit=100)
+
+
+@needs_root
+def test_what_is_listed_and_looked_at(tree: Path) -> None:
+    """Names and kinds, of links too; nothing through a link of somebody else's."""
+    folder(tree / "a")
+    file(tree / "a/x")
+    link(tree / "l", "/etc")
+
+    assert ("a", "l") == list_folder(str(tree))
+    assert look(str(tree / "missing")) is None
+    found = look(str(tree / "l"))
+    assert found is not None
+    assert stat.S_ISLNK(found.st_mode)
+    for act in (list_folder, lambda path: look(path + "/passwd")):
+        with pytest.raises(FileProblem, match="is a link"):
+            act(str(tree / "l"))

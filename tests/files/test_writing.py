@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -168,28 +169,75 @@ def test_a_folder_exchanged_while_it_is_made(tree: Path, monkeypatch: pytest.Mon
 
     def exchange(name: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
         real(name, mode, dir_fd=dir_fd)
-        os.rename(tree / "keys", tree / "away")
+        os.rename(tree / name, tree / "away")
+        exchanged.append(tree / name)
         if swap == "link":
-            link(tree / "keys", secret)
+            link(tree / name, secret)
         else:
-            os.rename(full if swap == "roots folder" else his, tree / "keys")
+            os.rename(full if swap == "roots folder" else his, tree / name)
 
-    before = [os.lstat(p)[:6] for p in (secret, full, his)]
+    exchanged: list[Path] = []
+    before = [os.lstat(p)[:6] for p in (secret, full)]
     monkeypatch.setattr(os, "mkdir", exchange)
     with pytest.raises(FileProblem):
         make_folders(str(tree / "keys"), mode=0o755, owner=(SOMEBODY, SOMEBODY), within=str(tree))
-    there = {"roots folder": (secret, tree / "keys", his), "his folder": (secret, full, tree / "keys")}
-    after = [os.lstat(p)[:6] for p in there.get(swap, (secret, full, his))]
+    (there_now,) = exchanged
+    after = [os.lstat(p)[:6] for p in (secret, there_now if swap == "roots folder" else full)]
     assert before == after
 
 
 def test_to_where_the_user_says(tmp_path: Path) -> None:
     """A file, standard output by its names, a descriptor; /dev/null stays a device."""
-    write_given(str(tmp_path / "a"), b"x", mode=0o600)
+    write_given(str(tmp_path / "a"), b"x")
     assert b"x" == (tmp_path / "a").read_bytes()
-    write_given("/dev/null", b"x", mode=0o600)
+    write_given("/dev/null", b"x")
     assert not Path("/dev/null").is_file()
     for path in ("-", "/dev/stdout", "/dev/fd/1"):
-        code = f"from dkconf.files.writing import write_given; write_given({path!r}, b'hello', mode=0o600)"
+        code = f"from dkconf.files.writing import write_given; write_given({path!r}, b'hello')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         assert b"hello" == done.stdout
+
+
+@pytest.mark.parametrize("there", [0o640, None])
+def test_a_new_version_has_mode_and_owner_of_the_old(tmp_path: Path, there: int | None) -> None:
+    """Without a mode: what was there says how it is to be, or else the umask."""
+    path = tmp_path / "a"
+    owner = (os.geteuid(), os.getegid())
+    if there is not None:
+        path.touch()
+        path.chmod(there)
+        if os.geteuid() == 0:
+            owner = (SOMEBODY, SOMEBODY)
+            os.chown(path, *owner)
+    before = os.umask(0o027)
+    try:
+        write_file(str(path), b"new")
+    finally:
+        os.umask(before)
+    found = path.stat()
+
+    assert (0o640, *owner) == (found.st_mode & 0o7777, found.st_uid, found.st_gid)
+
+
+def test_two_runs_make_the_same_folders(tmp_path: Path) -> None:
+    """At once, many times: both have them, and nothing else is left."""
+    for number in range(30):
+        paths = [str(tmp_path / f"{number}/a/b/{end}") for end in "xy" * 2]
+        barrier = threading.Barrier(len(paths))
+        problems: list[BaseException] = []
+
+        def make(path: str, barrier: threading.Barrier = barrier, problems: list[BaseException] = problems) -> None:
+            barrier.wait()
+            try:
+                make_folders(path, mode=0o755)
+            except BaseException as error:
+                problems.append(error)
+
+        threads = [threading.Thread(target=make, args=(path,)) for path in paths]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [] == problems
+        assert ["a"] == os.listdir(tmp_path / str(number))
+        assert ["x", "y"] == sorted(os.listdir(tmp_path / f"{number}/a/b"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -123,10 +125,10 @@ def test_if_the_public_half_cannot_be_placed_the_private_one_goes(
     """Somebody else was first between the look and the link."""
     real = os.link
 
-    def link(source: Path, target: Path, **more: object) -> None:
-        if target.name.endswith(".pub.pem"):
+    def link(source: str, target: str, **more: object) -> None:
+        if target.endswith(".pub.pem"):
             raise FileExistsError
-        real(source, target, follow_symlinks=False)
+        real(source, target, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pairs.os, "link", link)
     with pytest.raises(KeyFileError, match="another run was first"):
@@ -223,3 +225,86 @@ def test_many_refuse_before_the_first_is_made(place: tuple[Path, Path]) -> None:
         with pytest.raises(KeyFileError):
             generate_many(*place, [KeyRequest(n, "s1", "ed25519") for n in names])
     assert files_below(*place) == ["s1.private", "s1.pub.pem"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Somebody's checkout, in which root makes keys."""
+    if os.geteuid() != 0:
+        pytest.skip("only root works in somebody else's checkout")
+    tmp_path.chmod(0o755)
+    place = tmp_path / "checkout"
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    return place
+
+
+@pytest.mark.parametrize("name", ["keys", "keys/example.com"])
+def test_a_link_in_somebodys_checkout_leads_nowhere(checkout: Path, name: str) -> None:
+    """What it leads to keeps mode and owner, nothing is put there, and no private half stays behind."""
+    target = checkout.parent / "roots"
+    target.mkdir(mode=0o700)
+    (checkout / name).parent.mkdir(exist_ok=True)
+    os.chown((checkout / name).parent, 65534, 65534)
+    (checkout / name).symlink_to(target)
+    os.chown(checkout / name, 65534, 65534, follow_symlinks=False)
+
+    with pytest.raises(KeyFileError, match=f'"{Path(name).name}" on the way is a link that leads out of'):
+        generate(checkout.parent / "private", checkout, "example.com", "s1", "ed25519")
+    assert (0o40700, 0) == (target.stat().st_mode, target.stat().st_uid)
+    assert files_below(target, checkout.parent / "private") == []
+
+
+def test_a_link_within_somebodys_checkout_is_followed(checkout: Path) -> None:
+    """`keys -> public`, both his: what is made is his, and is where his link says."""
+    (checkout / "public").mkdir()
+    (checkout / "keys").symlink_to("public")
+    for each in (checkout / "public", checkout / "keys"):
+        os.chown(each, 65534, 65534, follow_symlinks=False)
+
+    generate(checkout.parent / "private", checkout, "example.com", "s1", "ed25519")
+
+    made = checkout / "public/example.com/s1.pub.pem"
+    assert (65534, 65534) == (made.stat().st_uid, made.parent.stat().st_uid)
+
+
+RACER = """
+import os, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+os.chdir(sys.argv[1])
+target = sys.argv[2]
+print("ready", flush=True)
+while True:
+    for name in ("keys", "keys/example.com"):
+        for act in (lambda: os.rename(name, name + ".away"), lambda: os.symlink(target, name),
+                    lambda: os.unlink(name), lambda: os.rmdir(name + ".away")):
+            try:
+                act()
+            except OSError:
+                pass
+"""
+
+
+def test_an_owner_who_exchanges_folders_meanwhile(checkout: Path) -> None:
+    """Whatever he puts there at whatever moment: root's file and folder keep mode, owner and content."""
+    secret, folder = checkout.parent / "secret", checkout.parent / "roots"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    folder.mkdir(mode=0o700)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", RACER, checkout, target], stdout=subprocess.PIPE)
+        for target in (secret, folder)
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == b"ready\n"
+        for number in range(60):
+            with contextlib.suppress(KeyFileError):
+                generate(checkout.parent / "private", checkout, "example.com", f"s{number}", "ed25519")
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+    assert (0o100600, 0, 1) == (secret.stat().st_mode, secret.stat().st_uid, secret.stat().st_size)
+    assert (0o40700, 0, []) == (folder.stat().st_mode, folder.stat().st_uid, os.listdir(folder))
