@@ -61,6 +61,36 @@ def others_write(folder: os.stat_result) -> bool:
     return bool(folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) and not folder.st_mode & stat.S_ISVTX
 
 
+def folders_above(path: str, top: str = "/") -> list[tuple[str, os.stat_result | OSError]]:
+    """Return what is known of each folder above a path, the nearest first: by the names given and by the real ones.
+
+    Whoever can write one of them can put another file in the place of what the path names. What is not there yet is
+    left out; an error stands for a folder that cannot be looked at.
+
+    Args:
+        top: The last one that is asked for.
+    """
+    named = _parents(os.path.abspath(path), os.path.abspath(top))
+    real = _parents(os.path.realpath(path), os.path.realpath(top))
+    found: list[tuple[str, os.stat_result | OSError]] = []
+    for folder in dict.fromkeys((*named, *real)):
+        try:
+            found.append((folder, os.stat(folder)))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append((folder, error))
+    return found
+
+
+def _parents(path: str, top: str) -> list[str]:
+    found = []
+    while path not in (top, "/"):
+        path = os.path.dirname(path)
+        found.append(path)
+    return found
+
+
 class Way:
     """A walk along a path; close it, or use it in `with`."""
 

@@ -13,6 +13,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from dkconf.files.folders import ANYWHERE, folders_above
+from dkconf.files.reading import FileProblem, look
+
 
 def user_ids(owner: str) -> tuple[int, int] | None:
     """(uid, gid) of USER or USER:GROUP, each a name or a number; None where there is no such user or group."""
@@ -42,23 +45,16 @@ def parent_faults(path: Path, root: Path = Path("/"), owner: str = "") -> list[s
     """
     ids = user_ids(owner) if owner else None
     trusted = {0, os.geteuid()} | ({ids[0]} if ids else set())
-    return [fault for directory in _above(path, root) for fault in _directory_faults(directory, trusted)]
+    return [
+        fault
+        for name, found in folders_above(str(path), str(root))
+        for fault in _directory_faults(name, found, trusted)
+    ]
 
 
-def _above(path: Path, root: Path) -> Iterator[Path]:
-    for directory in path.absolute().parents:
-        yield directory
-        if directory == root:
-            return
-
-
-def _directory_faults(directory: Path, trusted: set[int]) -> Iterator[str]:
-    try:
-        found = directory.stat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        yield f"{directory}: cannot be looked at ({error.strerror}); run this as root"
+def _directory_faults(directory: str, found: os.stat_result | OSError, trusted: set[int]) -> Iterator[str]:
+    if isinstance(found, OSError):
+        yield f"{directory}: cannot be looked at ({found.strerror}); run this as root"
         return
     mode = stat.S_IMODE(found.st_mode)
     sticky = mode & stat.S_ISVTX
@@ -84,11 +80,11 @@ def file_faults(path: Path, owner: str, mode: int, root: Path = Path("/")) -> li
         mode: The widest mode that is right: 0o600, or 0o640 where two filters share a key.
     """
     try:
-        found = path.lstat()
-    except FileNotFoundError:
+        found = look(str(path), within=ANYWHERE)
+    except FileProblem as error:
+        return [str(error)]
+    if found is None:
         return [f"{path}: is missing"]
-    except OSError as error:
-        return [f"{path}: cannot be looked at ({error.strerror}); run this as root"]
     out = []
     if not stat.S_ISREG(found.st_mode):
         out.append(f"{path}: is no regular file; put the key itself there")

@@ -255,6 +255,16 @@ def test_a_link_in_somebodys_checkout_leads_nowhere(checkout: Path, name: str) -
     assert files_below(target, checkout.parent / "private") == []
 
 
+def test_a_link_to_a_key_directory_that_another_could_move(checkout: Path) -> None:
+    """The folders above what a link of root's leads to count as well."""
+    (checkout / "roots").mkdir(mode=0o700)
+    (checkout.parent / "private").symlink_to(checkout / "roots")
+
+    with pytest.raises(KeyFileError, match=f"{checkout}: belongs to nobody, who could replace the key"):
+        generate(checkout.parent / "private", checkout.parent, "example.com", "s1", "ed25519")
+    assert os.listdir(checkout / "roots") == []
+
+
 def test_a_link_within_somebodys_checkout_is_followed(checkout: Path) -> None:
     """`keys -> public`, both his: what is made is his, and is where his link says."""
     (checkout / "public").mkdir()
