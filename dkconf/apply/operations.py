@@ -36,6 +36,8 @@ from dkconf.apply.settle import edit_inventory
 from dkconf.apply.switch import disable_filter, enable_filter
 from dkconf.apply.work import Order
 from dkconf.errors import PlanStale, Refusal, Reverted, Status, UsageProblem
+from dkconf.files.problems import said
+from dkconf.files.reading import FileProblem, read_given
 from dkconf.plan import forms, safety
 from dkconf.plan.actual import FileState
 from dkconf.plan.diff import compare, diff
@@ -56,6 +58,9 @@ __all__ = [
     "rollback",
     "status",
 ]
+
+MAX_PLAN_OCTETS = 64 * 1024 * 1024
+"""Of a plan file: it names each file, key and record of one host, 10 MB for 10,000 domains."""
 
 
 def plan_host(ctx: Context) -> Outcome:
@@ -160,11 +165,10 @@ def apply_plan(
 
 def _read_plan(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as source:
-            saved = json.loads(source.read())
-    except OSError as exc:
-        raise UsageProblem(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
-    except ValueError as exc:
+        saved = json.loads(read_given(path, limit=MAX_PLAN_OCTETS))
+    except (FileProblem, FileNotFoundError) as exc:
+        raise UsageProblem(str(exc) if isinstance(exc, FileProblem) else f"{path}: {said(exc)}") from exc
+    except (ValueError, RecursionError) as exc:
         raise UsageProblem(f"{path}: not a plan: {exc}; `dkconf plan --out FILE` writes one") from exc
     keys = {"plan_id", "digest", "take_over", "host", "format"}
     forms.refuse_newer(forms.PLAN, path, saved)

@@ -7,14 +7,14 @@ flow: a filter that runs on for nothing does no harm, one that is stopped too ea
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from dkconf.apply.activate import Engine
 from dkconf.apply.context import Line
-from dkconf.apply.disk import RealSystem
 from dkconf.apply.journal import Outstanding
 from dkconf.errors import DkconfError
+from dkconf.files.folders import CHECKOUT
+from dkconf.files.writing import write_file
 
 
 def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
@@ -113,19 +113,15 @@ def edit_inventory(engine: Engine, edit: tuple[str, ...]) -> tuple[Line, ...]:
     path, host, name, state = edit
     try:
         from dkconf.spec import edit as text_edit
+        from dkconf.spec.loader import read as read_inventory
 
-        disk = RealSystem("/")
-        # A checkout may lie behind its owner's own link; what is written there is an inventory all the same.
-        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        found = disk.read(path)
-        if found is None:
-            raise DkconfError(f"{path}: not found")
+        # A link to it is followed as `load` has followed it.
+        text = read_inventory(path).decode("utf-8")
         change = text_edit.enable_filter if state == "on" else text_edit.disable_filter
-        text = found.content.decode("utf-8")
         edited = change(text, host, name)
         if edited != text:
             with engine.system.step("inventory"):
-                disk.write(path, replace(found, content=edited.encode("utf-8"), mtime_ns=0))
+                write_file(path, edited.encode("utf-8"), within=CHECKOUT)
     except (DkconfError, OSError, UnicodeDecodeError) as exc:
         return (
             ("warn", f"the inventory was not edited ({exc}); {name} stays {state} by an override until it follows"),

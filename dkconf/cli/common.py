@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from dkconf.errors import DkconfError, Status
+from dkconf.files.reading import is_folder, is_there
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,11 +63,11 @@ def inventory_path(given: str | None, *, must: bool = True) -> str | None:
         DkconfError: None of them is there (and `must`).
     """
     if given:
-        if Path(given).is_dir():
-            return str(Path(given, "inventory.yaml"))
+        if is_folder(given):
+            return os.path.join(given, "inventory.yaml")
         return given
     for candidate in ("inventory.yaml", SYSTEM_INVENTORY):
-        if os.path.exists(candidate):
+        if is_there(candidate):
             return candidate
     if must:
         raise DkconfError(

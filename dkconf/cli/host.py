@@ -138,7 +138,7 @@ def _conclude(outcome: Outcome, as_json: bool, detailed_exitcode: bool = False) 
 @click.command()
 @where
 @take_over_option
-@click.option("--out", metavar="FILE", help="Write the plan as JSON, for `dkconf apply FILE`.")
+@click.option("--out", metavar="FILE", help="Write the plan as JSON, for `dkconf apply FILE`; - is standard output.")
 @click.option("--markdown", metavar="FROM TO", nargs=2, help="Compare two renderings, for a merge request.")
 @detailed
 def plan(out: str | None, markdown: tuple[str, str] | None, detailed_exitcode: bool, **options: Any) -> int:
@@ -152,7 +152,9 @@ def plan(out: str | None, markdown: tuple[str, str] | None, detailed_exitcode: b
 
     outcome = operations.plan_host(_context(options))
     if out:
-        Path(out).write_text(json.dumps(outcome.data["plan"], indent=2) + "\n")
+        from dkconf.files.writing import write_given
+
+        write_given(out, (json.dumps(outcome.data["plan"], indent=2) + "\n").encode())
     return _conclude(outcome, options["as_json"], detailed_exitcode)
 
 

@@ -13,6 +13,8 @@ import click
 
 from dkconf.cli.common import say
 from dkconf.errors import DkconfError, Status, UsageProblem
+from dkconf.files.problems import said
+from dkconf.files.reading import read_given
 
 if TYPE_CHECKING:
     from dkconf.filter.incoming import Outcome
@@ -39,15 +41,18 @@ def mail() -> None:
     """Sign or verify a message in a file, as the filter would."""
 
 
-def _octets(path: str) -> bytes:
-    """The octets of a file, or of standard input for "-"."""
-    if path == "-":
-        return sys.stdin.buffer.read()
+MAX_KEY_OCTETS = 65536
+"""RSA-16384 takes 12 KiB in PEM."""
+MAX_OCTETS = 256 * 1024 * 1024
+"""Of a message or a list of records. sendmail's MaxMessageSize has no default; more than a tenth of this is rare."""
+
+
+def _octets(path: str, limit: int = MAX_OCTETS) -> bytes:
+    """Return the octets of a file, of standard input for "-", or of a pipe that the user gives."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise DkconfError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        return read_given(path, limit=limit)
+    except FileNotFoundError as error:
+        raise DkconfError(f"{path}: {said(error)}") from None
 
 
 # --- verify
@@ -253,7 +258,7 @@ def _sign(octets: bytes, domain: str, selector: str, key: str, scheme: str, form
         canonicalization=replace(Canonicalization(), **{scheme: form}),
     )
     try:
-        engine = Engine.load(settings, _octets)
+        engine = Engine.load(settings, lambda path: _octets(path, MAX_KEY_OCTETS))
     except SettingsError as error:
         raise DkconfError(error.problems[0].removeprefix("keys[0].path: ")) from None
     fields, body = parse_message(octets)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
 from dkconf.cli.common import finish, inventory_path, option_inventory, option_json, say
 from dkconf.errors import DkconfError, Status, UsageProblem
+from dkconf.files.folders import CHECKOUT
+from dkconf.files.reading import is_folder
+from dkconf.files.writing import write_file
 
 PLATFORMS = ("debian", "rhel", "freebsd")
 MANAGERS = {"debian": "systemd", "rhel": "systemd", "freebsd": "rcd"}
@@ -75,6 +76,7 @@ def fmt(paths: tuple[str, ...], inventory: str | None, only_check: bool, as_json
     """Put inventories into the one canonical form, comments kept; default ./inventory.yaml."""
     from dkconf.repo import layout
     from dkconf.repo.rendered import diff
+    from dkconf.spec.loader import read
 
     if paths and inventory:
         raise UsageProblem("the inventory is named twice; give PATH or -i, not both")
@@ -82,8 +84,8 @@ def fmt(paths: tuple[str, ...], inventory: str | None, only_check: bool, as_json
     lines: list[tuple[str, str]] = []
     for path in paths or (inventory_path(inventory),):
         assert path is not None
-        file = Path(path) / "inventory.yaml" if os.path.isdir(path) else Path(path)
-        octets = file.read_bytes()
+        file = Path(path) / "inventory.yaml" if is_folder(path) else Path(path)
+        octets = read(file)
         wanted = layout.formatted(octets, str(file)).encode()
         if wanted == octets:
             continue
@@ -91,30 +93,13 @@ def fmt(paths: tuple[str, ...], inventory: str | None, only_check: bool, as_json
         if only_check:
             lines += diff(str(file), octets, wanted)
         else:
-            _replace(file, wanted)
+            write_file(str(file), wanted, within=CHECKOUT)
             lines.append(("", f"{file}: written anew"))
     if not as_json:
         say(lines)
     status = Status.CHANGES if changed and only_check else Status.OK
     reason = "layout differs" if status else "canonical" if not changed else "written"
     return finish(status, reason, {"changed": changed, "diff": [t for _, t in lines] if only_check else []}, as_json)
-
-
-def _replace(path: Path, octets: bytes) -> None:
-    """Put a file in another's place at once, with its mode and owner; a link is followed to what it names."""
-    path = path.resolve()
-    state = path.stat()
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), state.st_uid, state.st_gid)
-            os.fchmod(file.fileno(), state.st_mode & 0o7777)
-            file.write(octets)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 @click.command("explain-rule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 
 from dkconf.errors import DkconfError
@@ -28,3 +29,10 @@ def kind(mode: int) -> str:
 def said(error: OSError) -> str:
     """Return the system's reason, in lower case."""
     return (error.strerror or str(error)).lower()
+
+
+def as_os_error(problem: FileProblem, path: str) -> OSError:
+    """Return a problem as the error of the system that it stands for: its words, without the path before them."""
+    if isinstance(problem.__cause__, OSError):
+        return problem.__cause__
+    return OSError(errno.EINVAL, str(problem).removeprefix(f"{path}: "))

@@ -32,7 +32,7 @@ class TooLarge(FileProblem):
         self.octets = octets
 
 
-def read_file(path: str, *, limit: int, within: str = "") -> bytes:
+def read_file(path: str, *, limit: int, within: str = "", closed: bool = False) -> bytes:
     """Return the content of a regular file.
 
     Args:
@@ -40,26 +40,28 @@ def read_file(path: str, *, limit: int, within: str = "") -> bytes:
         limit: The most octets that such a file may have.
         within: The tree (a checkout) that links set by others must stay in, or `CHECKOUT` or `ANYWHERE`; "" = only
             those that root or we set are followed. See `dkconf.files.folders`.
+        closed: As root, read also what the owner of the folder could not read himself, as long as it has one name: for
+            private keys, which an administrator may have laid into the folder of the filter's user.
 
     Raises:
         FileProblem: It is something else, too large, closed to us, or reached by a link that is not followed.
         FileNotFoundError: Nothing is there.
     """
-    handle = open_file(path, within=within)
+    handle = open_file(path, within=within, closed=closed)
     try:
         return read_handle(handle, path, limit)
     finally:
         os.close(handle)
 
 
-def open_file(path: str, *, within: str = "") -> int:
+def open_file(path: str, *, within: str = "", closed: bool = False) -> int:
     """Return a descriptor of a regular file, for reading; the caller closes it.
 
     Raises:
         As `read_file`, the limit apart.
     """
     with _told(path), Way(path, within) as way:
-        return _regular(path, way.open(_FLAGS), way.folder)
+        return _regular(path, way.open(_FLAGS), way.folder, closed)
 
 
 @contextmanager
@@ -77,10 +79,10 @@ def _told(path: str) -> Iterator[None]:
         raise FileProblem(f"{path!a}: is no path; it holds a character that no path can have") from None
 
 
-def _regular(path: str, handle: int, folder: int) -> int:
+def _regular(path: str, handle: int, folder: int, closed: bool = False) -> int:
     """Return the handle of a regular file; close that of anything else."""
     try:
-        _refuse_others(path, handle, folder)
+        _refuse_others(path, handle, folder, closed)
     except BaseException:
         os.close(handle)
         raise
@@ -204,6 +206,19 @@ def is_there(path: str) -> bool:
     return os.path.exists(path)
 
 
+def known(path: str) -> os.stat_result | None:
+    """Return what is known of what a path leads to, None if that is nothing: for words and choices only."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def may_read(path: str) -> bool:
+    """Return whether a path leads to what we may read: for words and choices only."""
+    return os.access(path, os.R_OK)
+
+
 def may_run(path: str) -> bool:
     """Return whether a path leads to what we may execute: for words and choices only."""
     return os.access(path, os.X_OK)
@@ -228,11 +243,14 @@ def read_handle(handle: int, path: str, limit: int) -> bytes:
 def read_given(path: str, *, limit: int) -> bytes:
     """Return the content of a file that the user names on the command line, or of the pipe that he gives.
 
-    A pipe is waited for: `-`, /dev/stdin, /dev/fd/N (`<(command)` in bash), and a named pipe of his own.
+    A pipe is waited for: `-`, /dev/stdin, /dev/fd/N (`<(command)` in bash), and a named pipe of his own. /dev/null is
+    empty.
 
     Raises:
         As `read_file`.
     """
+    if path == os.devnull:
+        return b""
     handle = given_descriptor(path)
     if handle is None:
         handle = _own_pipe(path)
@@ -291,12 +309,14 @@ def _up_to(handle: int, octets: int, expected: int) -> bytes:
     return b"".join(pieces)
 
 
-def _refuse_others(path: str, handle: int, folder: int) -> None:
+def _refuse_others(path: str, handle: int, folder: int, closed: bool) -> None:
     """Refuse what is no regular file, and a file that its folder's owner may have no right to read himself."""
     info = os.fstat(handle)
     if not stat.S_ISREG(info.st_mode):
         raise FileProblem(f"{path}: is {kind(info.st_mode)}; a regular file belongs there")
-    if os.geteuid() == 0 and not info.st_mode & stat.S_IROTH and _borrowed(os.fstat(folder), info):
+    if os.geteuid() != 0 or info.st_mode & stat.S_IROTH or (closed and info.st_nlink == 1):
+        return
+    if _borrowed(os.fstat(folder), info):
         raise FileProblem(
             f"{path}: is closed to others and belongs to user {info.st_uid}, but others may have put it there: the "
             f"folder belongs to user {os.fstat(folder).st_uid}; give it to that user (chown) or lay it elsewhere"

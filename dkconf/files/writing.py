@@ -123,6 +123,35 @@ def _make_missing(path: str, mode: int, owner: Owner, within: str) -> tuple[str,
     return tuple(made)
 
 
+def change_socket(path: str, inode: tuple[int, int], *, uid: int = -1, gid: int = -1, mode: int = -1) -> None:
+    """Give the Unix socket that we have bound to somebody, or another mode.
+
+    Its folder may be that of the filter's user, who can put anything in its place at any moment: so what is changed
+    is what is held open, and that only if it is the socket.
+
+    Args:
+        inode: Device and inode number of the socket.
+        mode: -1 leaves it as it is.
+
+    Raises:
+        OSError: Something else is there, or the system says no.
+    """
+    # A socket cannot be opened but for its name. FreeBSD has no /proc, but can change what is no link by its path.
+    handle = os.open(path, getattr(os, "O_PATH", 0) | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(handle)
+        if (found.st_dev, found.st_ino) != inode or not stat.S_ISSOCK(found.st_mode):
+            raise OSError(errno.EEXIST, "somebody else put something in its place", path)
+        held = f"/proc/self/fd/{handle}"
+        name, options = (held, {}) if os.path.exists(held) else (path, {"follow_symlinks": False})
+        if (uid, gid) != NOBODYS:
+            os.chown(name, uid, gid, **options)
+        if mode >= 0:
+            os.chmod(name, mode, **options)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def drafted(folder: int, name: str, content: bytes, mode: int | None, owner: Owner = NOBODYS) -> Iterator[str]:
     """Give the name of a complete draft of `name` in an open folder; it is gone again at the end.

@@ -49,7 +49,7 @@ def private_half(path: Path) -> PublicHalf:
     from dkconf.crypto.keys import PrivateKey
 
     try:
-        octets = read_file(str(path), limit=MAX_PRIVATE_OCTETS, within=ANYWHERE)
+        octets = read_file(str(path), limit=MAX_PRIVATE_OCTETS, within=ANYWHERE, closed=True)
     except FileNotFoundError:
         raise KeyFileError(f"{path}: is missing") from None
     except FileProblem as error:

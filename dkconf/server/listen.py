@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from dkconf.files.writing import change_socket
 from dkconf.server.fault import EX_NOUSER, EX_UNAVAILABLE, StartFailure
 
 # More than a kernel's default; it cuts the number to its own limit.
@@ -177,8 +178,8 @@ def _bind_unix(spec: str, path: str, mode: int, gid: int) -> Listener:
     listener = Listener(sock, spec, os.path.abspath(path), (found.st_dev, found.st_ino))
     try:
         if gid >= 0:
-            os.chown(path, -1, gid, follow_symlinks=False)
-        os.chmod(path, mode)
+            change_socket(path, listener.inode, gid=gid)
+        change_socket(path, listener.inode, mode=mode)
         sock.listen(BACKLOG)
     except OSError:
         listener.close(unlink=True)
@@ -221,4 +222,4 @@ def owner_for(listener: Listener, uid: int, gid: int = -1) -> None:
     """Let `uid` own the Unix socket, so that it can remove it at its end, and `gid`; -1 leaves the group as it is."""
     if listener.path:
         with contextlib.suppress(OSError):
-            os.chown(listener.path, uid, gid, follow_symlinks=False)
+            change_socket(listener.path, listener.inode, uid=uid, gid=gid)

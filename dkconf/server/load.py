@@ -6,7 +6,6 @@ printed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import stat
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
+from dkconf.files.reading import known, may_read, may_run
 from dkconf.filter import args
 from dkconf.filter.config import ONLY_AT_START, Settings, SettingsError
 from dkconf.filter.engine import Engine, few
@@ -87,7 +87,7 @@ class Loader:
         except KeyError:
             user = f"uid {uid}"
         folders = [str(folder) for folder in reversed(Path(path).parents)]
-        closed = next((folder for folder in folders if not os.access(folder, os.X_OK)), "")
+        closed = next((folder for folder in folders if not may_run(folder)), "")
         text = f"{closed} is closed to {user}" if closed else f"{user} may not read it"
         text += "; open it to that user by owner or group"
         # After a privilege drop a start would have read it.
@@ -121,17 +121,16 @@ class Loader:
 
     def closed(self, bundle: Bundle) -> Iterator[str]:
         """Yield a warning for each file of `bundle` that a reload could not read; ask after becoming the user."""
-        barred = (path for path in bundle.files if not os.access(os.path.join(self._start, path), os.R_OK))
+        barred = (path for path in bundle.files if not may_read(os.path.join(self._start, path)))
         yield from few(f"{p}: a reload will fail: {self._barred(os.path.join(self._start, p))}" for p in barred)
 
     def _open_keys(self, paths: list[str]) -> Iterator[str]:
         """Warnings about private keys that are open to more people than they should be."""
         for path in paths:
-            with contextlib.suppress(OSError):
-                mode = stat.S_IMODE(os.stat(os.path.join(self._start, path)).st_mode)
-                # The group may read: keys are often root's and the filter's group's.
-                if mode & 0o027:
-                    yield f"{path}: mode {mode:04o} opens this private key to others; 0600 or 0640 is right"
+            found = known(os.path.join(self._start, path))
+            # The group may read: keys are often root's and the filter's group's.
+            if found and (mode := stat.S_IMODE(found.st_mode)) & 0o027:
+                yield f"{path}: mode {mode:04o} opens this private key to others; 0600 or 0640 is right"
 
     def _recorder(self, files: dict[str, bytes]) -> Callable[[str], bytes]:
         def read(path: str) -> bytes:

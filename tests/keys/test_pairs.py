@@ -7,7 +7,9 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -228,15 +230,16 @@ def test_many_refuse_before_the_first_is_made(place: tuple[Path, Path]) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout() -> Iterator[Path]:
     """Somebody's checkout, in which root makes keys."""
     if os.geteuid() != 0:
         pytest.skip("only root works in somebody else's checkout")
-    tmp_path.chmod(0o755)
-    place = tmp_path / "checkout"
-    place.mkdir()
-    os.chown(place, 65534, 65534)
-    return place
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        place = Path(name, "checkout")
+        place.parent.chmod(0o755)
+        place.mkdir()
+        os.chown(place, 65534, 65534)
+        yield place
 
 
 @pytest.mark.parametrize("name", ["keys", "keys/example.com"])

@@ -244,10 +244,47 @@ def test_those_who_find_a_stale_socket_take_turns(tmp_path, monkeypatch):
 def test_a_directory_that_we_may_not_read_can_hold_our_socket(tmp_path, monkeypatch):
     """Write and search permission are enough for a socket."""
 
-    def refuse(*arguments):
-        raise PermissionError(errno.EACCES, "Permission denied")
+    real = os.open
+
+    def refuse(path, flags, *arguments, **options):
+        if str(path) == str(tmp_path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *arguments, **options)
 
     monkeypatch.setattr(listen.os, "open", refuse)
     listener = listen.open_listener(f"local:{tmp_path}/s")
     assert (tmp_path / "s").is_socket()
     listener.close(unlink=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root opens the socket in the folder of the filter's user")
+@pytest.mark.parametrize("act", ["mode", "owner"])
+def test_what_somebody_puts_in_the_place_of_the_socket(tmp_path, monkeypatch, act):
+    """The folder's owner exchanges it for a link, or a second name, of root's file: that keeps owner and mode."""
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    before = secret.stat()
+    for put in (lambda path: path.symlink_to(secret), lambda path: os.link(secret, path)):
+        path = tmp_path / "s"
+        if act == "owner":
+            listener = listen.open_listener(f"local:{path}")
+            path.unlink()
+            put(path)
+            listen.owner_for(listener, 65534, 65534)
+            listener.close(unlink=False)
+        else:
+            real = os.lstat
+
+            def exchange(name, real=real, put=put, path=path):
+                found = real(name)
+                path.unlink()
+                put(path)
+                return found
+
+            monkeypatch.setattr(listen.os, "lstat", exchange)
+            with pytest.raises(listen.StartFailure):
+                listen.open_listener(f"local:{path}")
+            monkeypatch.undo()
+        path.unlink()
+        after = secret.stat()
+        assert (before.st_mode, before.st_uid) == (after.st_mode, after.st_uid)
