@@ -6,9 +6,6 @@ by which a later rendering into the same directory knows what it may remove. Pri
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -16,10 +13,14 @@ from dkconf.desired.builder import build
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.records import PublicKeys, records
 from dkconf.desired.zonetext import zone_lines
+from dkconf.files.reading import FileProblem, read_file
+from dkconf.files.writing import Below, make_folders
 from dkconf.spec.model import Inventory
 
 LIST_NAME = ".dkconf-rendered"
 DNS_DIRECTORY = "dns"
+MAX_LIST_OCTETS = 32 * 1024 * 1024
+"""Of the list: 10,000 zones and 200 hosts take 1 MB."""
 
 
 def render_tree(inventory: Inventory, public_keys: PublicKeys, hosts: Iterable[str] | None = None) -> dict[str, bytes]:
@@ -56,64 +57,23 @@ def write_tree(directory: Path, tree: Mapping[str, bytes]) -> int:
     Raises:
         NotRenderable: A path cannot be written; it is in the message.
     """
+    top = str(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        earlier = _listed(directory)
-        for path, content in tree.items():
-            _replace(directory, path, content)
-        for path in earlier - tree.keys():
-            _remove(directory, path)
-    except OSError as error:
-        raise NotRenderable(f"{error.filename or directory}: cannot be written ({error.strerror})") from None
+        make_folders(top)
+        earlier = _listed(top)
+        with Below(top) as below:
+            for path, content in tree.items():
+                below.write(path, content)
+            for path in earlier - tree.keys():
+                below.remove(path)
+    except FileProblem as error:
+        raise NotRenderable(str(error)) from None
     return sum(1 for path in tree if path != LIST_NAME)
 
 
-def _listed(directory: Path) -> set[str]:
+def _listed(directory: str) -> set[str]:
     try:
-        text = (directory / LIST_NAME).read_text(encoding="utf-8", errors="replace")
+        text = read_file(f"{directory}/{LIST_NAME}", limit=MAX_LIST_OCTETS).decode("utf-8", "replace")
     except FileNotFoundError:
         return set()
     return {line for line in text.split("\n") if line and _is_inside(line)}
-
-
-def _no_links(directory: Path, path: str) -> Path:
-    """The place of `path`, no directory on the way being a symbolic link.
-
-    Raises:
-        NotRenderable: One is.
-    """
-    at = directory
-    for part in PurePosixPath(path).parts[:-1]:
-        at = at / part
-        if at.is_symlink():
-            raise NotRenderable(f"{at}: is a symbolic link; remove it, or render elsewhere")
-    return directory / path
-
-
-def _replace(directory: Path, path: str, content: bytes) -> None:
-    target = _no_links(directory, path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_symlink():
-        with contextlib.suppress(FileNotFoundError):
-            if target.read_bytes() == content:
-                return
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.rename(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _remove(directory: Path, path: str) -> None:
-    """Remove a file and the directories that it leaves empty."""
-    target = _no_links(directory, path)
-    target.unlink(missing_ok=True)
-    for parent in list(PurePosixPath(path).parents)[:-1]:
-        try:
-            (directory / parent).rmdir()
-        except OSError:
-            return

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from dkconf.files.folders import CHECKOUT, LINK_ERRORS, TO_LIST, TO_PASS, Misled, Way, open_folder, others_write
@@ -146,6 +146,44 @@ class Tree:
     def __del__(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
+
+
+def read_below(path: str, *, limit: int, leave_out: Collection[str] = ()) -> dict[str, bytes | FileProblem]:
+    """Return every file below a folder by its relative path; for what is not read, why. No link below is followed.
+
+    Args:
+        leave_out: Names of folders that are not looked into.
+
+    Raises:
+        As `list_folder`.
+    """
+    found: dict[str, bytes | FileProblem] = {}
+    with _told(path):
+        top = open_folder(path)
+        try:
+            for base, folders, names, handle in os.fwalk(".", dir_fd=top):
+                links = [n for n in folders if stat.S_ISLNK(os.stat(n, dir_fd=handle, follow_symlinks=False).st_mode)]
+                folders[:] = sorted(n for n in folders if n not in leave_out and n not in links)
+                for name in sorted((*names, *(n for n in links if n not in leave_out))):
+                    relative = os.path.normpath(f"{base}/{name}")
+                    found[relative] = _read_in(handle, name, f"{path}/{relative}", limit)
+        finally:
+            os.close(top)
+    return found
+
+
+def _read_in(folder: int, name: str, path: str, limit: int) -> bytes | FileProblem:
+    try:
+        with _told(path):
+            handle = _regular(path, os.open(name, _FLAGS, dir_fd=folder), folder)
+        try:
+            return read_handle(handle, path, limit)
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        return FileProblem(f"{path}: is gone again")
+    except FileProblem as problem:
+        return problem
 
 
 def list_folder(path: str, *, within: str = "") -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from dkconf.files.folders import LINK_ERRORS, TO_PASS, Misled, Way, holds
 from dkconf.files.problems import FileProblem, kind, said
-from dkconf.files.reading import given_descriptor
+from dkconf.files.reading import given_descriptor, read_handle
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,18 +83,19 @@ def write_given(path: str, content: bytes) -> None:
         os.close(handle)
 
 
-def make_folders(path: str, *, mode: int, owner: Owner = NOBODYS, within: str = "") -> tuple[str, ...]:
+def make_folders(path: str, *, mode: int | None = None, owner: Owner = NOBODYS, within: str = "") -> tuple[str, ...]:
     """Make a folder and those above it that are missing; return those made, the highest first.
 
     Another run that makes one of them at the same time is no harm: the next try finds it.
 
     Args:
-        mode: Of each that is made, exactly this; one that is there stays as it is.
+        mode: Of each that is made, exactly this, None = as the umask has it; one that is there stays as it is.
         owner: Whom each that is made is given to.
 
     Raises:
         FileProblem: Something else is there, a link is not followed, or the system says no.
     """
+    mode = 0o777 & ~_umask() if mode is None else mode
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):  # another run put its own in the place of an empty one that we had open
             return _make_missing(os.path.abspath(path), mode, owner, within)
@@ -121,6 +122,111 @@ def _make_missing(path: str, mode: int, owner: Owner, within: str) -> tuple[str,
     finally:
         os.close(handle)
     return tuple(made)
+
+
+class Below:
+    """Many files below one folder, none of them through a link; use it in `with`.
+
+    Nothing waits for the disk: what is written here can be made again.
+    """
+
+    def __init__(self, top: str) -> None:
+        """Open the folder.
+
+        Raises:
+            FileProblem: It cannot be opened.
+        """
+        self._top = top
+        self._handle = _opened(top, "")
+        self._last: tuple[str, int] = ("", self._handle)
+
+    def __enter__(self) -> Below:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+        os.close(self._handle)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Make a file hold `content`, and the folders on the way; one that holds it already stays as it is.
+
+        Raises:
+            FileProblem: A folder on the way is a link, or the system says no.
+        """
+        base, _, name = path.rpartition("/")
+        with self._told(path):
+            folder = self._folder(base, make=True)
+            if _same(folder, name, content):
+                return
+            with drafted(folder, name, content, None, sync=False) as draft:
+                os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def remove(self, path: str) -> None:
+        """Remove a file and the folders that it leaves empty.
+
+        Raises:
+            As `write`.
+        """
+        base, _, name = path.rpartition("/")
+        with self._told(path), suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder(base))
+            while base:
+                base, _, name = base.rpartition("/")
+                try:
+                    os.rmdir(name, dir_fd=self._folder(base))
+                except OSError:
+                    return
+
+    def _folder(self, base: str, *, make: bool = False) -> int:
+        """Return the handle of a folder below the top, open until another one is asked for."""
+        if self._last[0] != base:
+            self._leave()
+            handle = os.open(".", TO_PASS, dir_fd=self._handle)
+            try:
+                for name in filter(None, base.split("/")):
+                    if make and not holds(handle, name):
+                        with suppress(FileExistsError):
+                            os.mkdir(name, dir_fd=handle)
+                    try:
+                        below = os.open(name, TO_PASS, dir_fd=handle)
+                    except NotADirectoryError:
+                        what = f"{name} is a symbolic link, or no folder"
+                        raise FileProblem(f"{self._top}/{base}: {what}; remove it, or write elsewhere") from None
+                    os.close(handle)
+                    handle = below
+            except BaseException:
+                os.close(handle)
+                raise
+            self._last = (base, handle)
+        return self._last[1]
+
+    def _leave(self) -> None:
+        if self._last[1] != self._handle:
+            os.close(self._last[1])
+        self._last = ("", self._handle)
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileProblem(f"{self._top}/{path}: cannot be written ({said(error)})") from error
+
+
+def _same(folder: int, name: str, content: bytes) -> bool:
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != len(content):
+            return False
+        return read_handle(handle, name, len(content)) == content
+    except FileProblem:
+        return False
+    finally:
+        os.close(handle)
 
 
 def change_socket(path: str, inode: tuple[int, int], *, uid: int = -1, gid: int = -1, mode: int = -1) -> None:
@@ -153,11 +259,14 @@ def change_socket(path: str, inode: tuple[int, int], *, uid: int = -1, gid: int 
 
 
 @contextmanager
-def drafted(folder: int, name: str, content: bytes, mode: int | None, owner: Owner = NOBODYS) -> Iterator[str]:
+def drafted(
+    folder: int, name: str, content: bytes, mode: int | None, owner: Owner = NOBODYS, *, sync: bool = True
+) -> Iterator[str]:
     """Give the name of a complete draft of `name` in an open folder; it is gone again at the end.
 
     Args:
         mode: None = as the umask has it.
+        sync: Wait until its content is on the disk.
     """
     draft = f".{name[:200]}.{secrets.token_hex(6)}"
     handle = os.open(draft, _NEW, 0o666 if mode is None else 0o600, dir_fd=folder)
@@ -168,7 +277,8 @@ def drafted(folder: int, name: str, content: bytes, mode: int | None, owner: Own
             if mode is not None:
                 os.fchmod(handle, mode)
             write_all(handle, content)
-            os.fsync(handle)
+            if sync:
+                os.fsync(handle)
         finally:
             os.close(handle)
         yield draft
@@ -298,6 +408,12 @@ def _new_folder(parent: int, name: str, mode: int, owner: Owner) -> int | None:
         raise
     _close_and_remove(handle, parent, draft)
     return None
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _renamed(parent: int, draft: str, name: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dkconf import spec
+from dkconf.files.reading import FileProblem, read_file
 from dkconf.spec import ignores
 from dkconf.spec.findings import Skipped, quote
 from dkconf.spec.model import Inventory
@@ -21,6 +22,9 @@ from . import git, history
 from .changes import differences
 from .dangers import LIVE, dangers
 from .report import Report
+
+MAX_KEY_OCTETS = 16384
+"""RSA-16384 in PEM takes 2.8 KiB; a larger file is no public key."""
 
 
 def compare(
@@ -93,9 +97,9 @@ def _keys(checker: Checker, old: Inventory, repository: git.Repository, commit: 
         if before is None or before.state not in LIVE or selector == file:
             continue
         try:
-            octets = (repository.top / name).read_bytes()
-        except OSError:
-            continue  # DNS002 says that it is missing
+            octets = read_file(str(repository.top / name), limit=MAX_KEY_OCTETS, within=str(repository.top))
+        except (FileProblem, FileNotFoundError):
+            continue  # DNS002 or KEY006 says what is wrong with it
         if blob != _blob_name(octets, len(blob)):
             checker.at_key(
                 "CHG005",

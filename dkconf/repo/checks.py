@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkconf import spec
+from dkconf.files.reading import FileProblem, is_folder, read_file
 from dkconf.spec import ignores
 from dkconf.spec.findings import Finding, Skipped, in_order, quote
 from dkconf.spec.model import Inventory
@@ -26,6 +27,8 @@ IN_DNS = ("published", "active", "percolating")
 TEST_KEY = "dkconf-test-key"
 """The attribute that .gitattributes gives to private keys that are meant to be public: those of tests."""
 _MARKER = "PRIVATE KEY-----"
+MAX_SEARCHED_OCTETS = 32 * 1024 * 1024
+"""Of a file in which git found the marker: an inventory may have 20 MiB, and a larger file is told unread."""
 
 
 def check(path: Path, against: str | None = None) -> Report:
@@ -38,7 +41,7 @@ def check(path: Path, against: str | None = None) -> Report:
     Raises:
         NoInventory: The file cannot be read.
     """
-    path = path / "inventory.yaml" if path.is_dir() else path
+    path = path / "inventory.yaml" if is_folder(str(path)) else path
     repository = git.find(path.parent)
     report = Report(str(path), (), root=str(repository.top if repository else path.parent.resolve()))
     try:
@@ -103,7 +106,7 @@ def _private_keys(repository: git.Repository) -> Iterator[Finding]:
     """Yield a finding per private key in a file that git has, or would take with `git add .`."""
     hits: dict[str, tuple[int, int]] = {}
     for name, line, column in repository.grep(_MARKER):
-        if name not in hits and _holds_a_key(repository.top / name):
+        if name not in hits and _holds_a_key(repository.top, name):
             hits[name] = (line, max(1, column - len("-----BEGIN ")))
     for name in repository.files():
         if name.endswith(".private") and name not in hits:
@@ -123,13 +126,13 @@ def _private_keys(repository: git.Repository) -> Iterator[Finding]:
         )
 
 
-def _holds_a_key(path: Path) -> bool:
+def _holds_a_key(top: Path, name: str) -> bool:
     """Tell whether a file holds a PEM private key and not only the words: the marker, then a line of base64."""
     from re import search
 
     try:
-        octets = path.read_bytes()
-    except OSError:
+        octets = read_file(str(top / name), limit=MAX_SEARCHED_OCTETS, within=str(top))
+    except (FileProblem, FileNotFoundError):
         return True  # it cannot be read here; git has it all the same
     pattern = rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(\s|\\n|\\r)*([A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/]{40}"
     return search(pattern, octets) is not None
@@ -137,7 +140,7 @@ def _holds_a_key(path: Path) -> bool:
 
 def _kept_out(repository: git.Repository, path: Path) -> Iterator[Finding]:
     folder = os.path.relpath(path.parent.resolve(), repository.top)
-    if not (path.parent / "keys").is_dir():
+    if not is_folder(str(path.parent / "keys")):
         return
     probe = os.path.normpath(os.path.join(folder, "keys", "example.com", "selector.private"))
     if not repository.keeps_out(probe):
@@ -159,7 +162,7 @@ def _kept_out(repository: git.Repository, path: Path) -> Iterator[Finding]:
 
 def public_keys(checker: Checker, inventory: Inventory, folder: Path) -> tuple[list[Finding], list[Skipped]]:
     """Return findings about the files below `keys/`; those about the inventory's lines go to the checker."""
-    if not folder.is_dir():
+    if not is_folder(str(folder)):
         names = ("DNS002", "KEY006", "KEY007", "KEY008")
         return [], [Skipped(name, f"there is no folder {folder.name}/ beside the inventory") for name in names]
     from dkconf.keys import KeyFileError, read_public_halves  # after the folder is known to be there: 8 ms

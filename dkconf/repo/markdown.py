@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dkconf.errors import DkconfError
+from dkconf.files.reading import is_folder
 from dkconf.plan.redact import redact
 
 from .rendered import diff, read
@@ -33,9 +34,9 @@ def compare(old: Path, new: Path) -> str:
     Raises:
         DkconfError: `new` is not a folder.
     """
-    if not new.is_dir():
+    if not is_folder(str(new)):
         raise DkconfError(f"{new}: is not a folder; write it with `dkconf render --output {new}`")
-    before = read(old) if old.is_dir() else {}
+    before = read(old) if is_folder(str(old)) else {}
     after = read(new)
     changed = sorted(
         p for p in {*before, *after} if before.get(p) != after.get(p) and p.rpartition("/")[2] != LIST_NAME

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from dkconf.files.reading import read_below
 
 Line = tuple[str, str]
 """(style, text), as the door prints it."""
@@ -56,16 +57,14 @@ def _lines(octets: bytes | None) -> list[str] | None:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    """Return the files of a rendering by path; links are not followed, `.git` is left out."""
-    found = {}
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(d for d in folders if d != ".git" and not os.path.islink(os.path.join(base, d)))
-        for name in names:
-            path = os.path.join(base, name)
-            relative = os.path.relpath(path, folder).replace(os.sep, "/")
-            if os.path.islink(path) or not os.path.isfile(path):
-                found[relative] = b"(a link, or no plain file)"
-                continue
-            with open(path, "rb") as file:
-                found[relative] = file.read(MAX_FILE_OCTETS)
-    return found
+    """Return the files of a rendering by path; links are not followed, `.git` is left out.
+
+    Raises:
+        FileProblem: The folder cannot be read.
+        FileNotFoundError: It is not there.
+    """
+    found = read_below(str(folder), limit=MAX_FILE_OCTETS, leave_out={".git"})
+    return {
+        path: content if isinstance(content, bytes) else b"(a link, no plain file, or too large)"
+        for path, content in found.items()
+    }

@@ -16,6 +16,8 @@ from dkconf import __version__, spec
 from dkconf.desired import render_tree, write_tree
 from dkconf.desired.templates import template_root
 from dkconf.errors import DkconfError
+from dkconf.files.reading import is_folder, is_there, list_folder
+from dkconf.files.writing import make_folders, write_file
 from dkconf.spec import kinds
 from dkconf.spec.findings import quote
 
@@ -94,9 +96,9 @@ def init(folder: Path, answers: Answers) -> list[str]:
         NotEmpty: The folder holds other things; nothing was written.
         DkconfError: An answer cannot be used; nothing was written.
     """
-    if folder.exists() and not folder.is_dir():
+    if is_there(str(folder)) and not is_folder(str(folder)):
         raise NotEmpty(f"{folder}: is not a folder; name one that is new or empty")
-    there = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+    there = list_folder(str(folder)) if is_there(str(folder)) else ()
     if others := [name for name in there if name not in ALREADY_FINE]:
         raise NotEmpty(f"{folder}: holds {', '.join(others[:5])}; init writes into a new or empty folder only")
     files = contents(answers)
@@ -104,9 +106,11 @@ def init(folder: Path, answers: Answers) -> list[str]:
     tree = render_tree(loaded.inventory, {})
     for name, text in files.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        make_folders(str(path.parent))
+        try:
+            write_file(str(path), text.encode(), replace=False)
+        except FileExistsError:
+            raise NotEmpty(f"{path}: is there already; init writes into a new or empty folder only") from None
     write_tree(folder / "rendered", tree)
     return sorted([*files, *(f"rendered/{name}" for name in tree)])
 
