@@ -17,8 +17,15 @@ from typing import Any
 from dkconf.apply.steps import Hook, Steps
 from dkconf.apply.system import TEMPORARY, SystemProblem, holder_words, said
 from dkconf.errors import Locked
-from dkconf.files.folders import Misled, open_folder
+from dkconf.files.folders import LINK_ERRORS, Misled, folders_above, holds, open_folder, others_write
+from dkconf.files.problems import FileProblem, kind
+from dkconf.files.reading import read_file, read_handle, refuse_others
+from dkconf.files.writing import make_folders, new_folder, write_all
 from dkconf.plan.actual import FileState
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+MAX_OCTETS = 64 * 1024 * 1024
+"""Of any one file: m4 may write a .cf of 16 MiB, and the journal of a host with 10,000 domains takes 20 MB."""
 
 
 class RealSystem:
@@ -40,23 +47,52 @@ class RealSystem:
         return self._state(path, content=False)
 
     def listdir(self, path: str) -> tuple[str, ...]:
-        try:
-            return tuple(sorted(os.listdir(self._real(path))))
-        except (FileNotFoundError, NotADirectoryError):
+        handle = self._folder(path, to_pass=False)
+        if handle < 0:
             return ()
+        try:
+            return tuple(sorted(os.listdir(handle)))
+        finally:
+            os.close(handle)
 
     def is_directory(self, path: str) -> bool:
-        return os.path.isdir(self._real(path))
+        try:
+            handle = self._folder(path)
+        except SystemProblem as exc:
+            if isinstance(exc.__cause__, PermissionError):
+                return False
+            raise
+        if handle >= 0:
+            os.close(handle)
+        return handle >= 0
 
     def link(self, path: str) -> str:
+        real = self._real(path)
+        folder = self._folder(os.path.dirname(path) or "/")
+        if folder < 0:
+            return ""
         try:
-            return os.readlink(self._real(path))
-        except (FileNotFoundError, NotADirectoryError):
+            return os.readlink(os.path.basename(real), dir_fd=folder)
+        except FileNotFoundError:
             return ""
         except OSError as exc:
             if exc.errno == errno.EINVAL:
                 return ""
-            raise
+            raise SystemProblem(f"{real}: {said(exc)}") from exc
+        finally:
+            os.close(folder)
+
+    def unsafe(self, path: str) -> str:
+        if os.geteuid() != 0:
+            return ""
+        real = self._real(path)
+        for folder, found in folders_above(f"{real}/x", self.root):
+            if isinstance(found, OSError) or others_write(found):
+                return (
+                    f"{folder}: others than root can write there, but what dkconf keeps in {real} must be root's "
+                    f"alone; chown root {folder} and chmod go-w {folder}, or set paths.state_dir"
+                )
+        return ""
 
     def known_user(self, name: str) -> bool:
         return self._id(name, "passwd", missing=-1) != -1
@@ -80,8 +116,8 @@ class RealSystem:
                 try:
                     os.fchown(handle, uid, gid)
                     os.fchmod(handle, state.mode)
-                    self._copy_xattrs(os.path.join(self._real(os.path.dirname(path)), name), handle)
-                    _write_all(handle, state.content)
+                    _copy_xattrs(folder, name, handle)
+                    write_all(handle, state.content)
                     if state.mtime_ns:
                         os.utime(handle, ns=(state.mtime_ns, state.mtime_ns))
                     os.fsync(handle)
@@ -100,6 +136,7 @@ class RealSystem:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             handle = os.open(name, flags, dir_fd=folder)
             try:
+                refuse_others(self._real(path), handle, folder)
                 # A second name could be that of a private file, put here for us to give it a wider mode.
                 if os.fstat(handle).st_nlink > 1:
                     raise SystemProblem(f"{self._real(path)}: has a second name (hard link); remove that first")
@@ -111,7 +148,7 @@ class RealSystem:
 
     def remove(self, path: str) -> None:
         with self.step(f"remove:{path}"):
-            if not os.path.isdir(self._real(os.path.dirname(path))):
+            if not self.is_directory(os.path.dirname(path)):
                 return
             with self._parent(path) as (folder, name):
                 with suppress(FileNotFoundError):
@@ -125,47 +162,34 @@ class RealSystem:
 
     def mkdir(self, path: str, mode: int, owner: str, group: str) -> None:
         with self.step(f"mkdir:{path}"), self._parent(path) as (folder, name):
-            with suppress(FileExistsError):
-                uid, gid = self._ids(path, owner, group)
-                os.mkdir(name, 0o700, dir_fd=folder)
-                handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-                try:
-                    os.fchown(handle, uid, gid)
-                    os.fchmod(handle, mode)
-                finally:
+            if not holds(folder, name):
+                handle = new_folder(folder, name, mode, self._ids(path, owner, group))
+                if handle is not None:
                     os.close(handle)
             os.fsync(folder)
 
     def rmdir(self, path: str) -> None:
-        with self.step(f"rmdir:{path}"), suppress(OSError):
-            os.rmdir(self._real(path))
+        with self.step(f"rmdir:{path}"), suppress(SystemProblem), self._parent(path) as (folder, name):
+            os.rmdir(name, dir_fd=folder)
 
     def make_private(self, path: str) -> None:
         if self.is_directory(path):
             return
         with self.step(f"mkdir:{path}"):
-            parents = [path]
-            while not self.is_directory(parents[-1]):
-                parents.append(os.path.dirname(parents[-1]))
-            before = os.umask(0o077)
+            real = self._real(path)
             try:
-                os.makedirs(self._real(path), 0o700)
-                for parent in parents[1:]:
-                    _sync(self._real(parent))
-            except OSError as exc:
-                raise SystemProblem(f"{self._real(path)}: {said(exc)}") from exc
-            finally:
-                os.umask(before)
+                made = make_folders(real, mode=0o700)
+            except FileProblem as exc:
+                raise SystemProblem(str(exc)) from exc
+            for each in made:
+                self._sync(os.path.dirname(each))
 
     def remove_tree(self, path: str) -> None:
         if not self.is_directory(path):
             return
-        with self.step(f"remove-tree:{path}"):
-            try:
-                shutil.rmtree(self._real(path))
-                _sync(self._real(os.path.dirname(path)))
-            except OSError as exc:
-                raise SystemProblem(f"{self._real(path)}: {said(exc)}") from exc
+        with self.step(f"remove-tree:{path}"), self._parent(path) as (folder, name):
+            shutil.rmtree(name, dir_fd=folder)
+            os.fsync(folder)
 
     def symlink(self, path: str, target: str) -> None:
         with self.step(f"symlink:{path}"), self._parent(path) as (folder, name):
@@ -176,18 +200,23 @@ class RealSystem:
             os.fsync(folder)
 
     def clean(self, path: str) -> None:
-        directory, name = os.path.split(self._real(path))
-        temporary = f".{name}{TEMPORARY}"
-        # Looked for first: on a read-only file system even a name that is not there cannot be unlinked.
-        if os.path.lexists(os.path.join(directory, temporary)):
-            with self._parent(path) as (folder, _):
+        if not self.is_directory(os.path.dirname(path)):
+            return
+        with self._parent(path, to_pass=True) as (folder, name):
+            temporary = f".{name}{TEMPORARY}"
+            # Looked for first: on a read-only file system even a name that is not there cannot be unlinked.
+            if holds(folder, temporary):
                 _out_of_the_way(temporary, folder)
 
     @contextmanager
     def lock(self, path: str, holder: dict[str, Any]) -> Iterator[None]:
         # flock and not a file that exists: the kernel drops it when the holder dies, however it dies.
-        handle = os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with self._parent(path) as (folder, name):
+            handle = os.open(name, flags, 0o600, dir_fd=folder)
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise SystemProblem(f"{self._real(path)}: is {kind(os.fstat(handle).st_mode)}; remove it")
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -213,53 +242,79 @@ class RealSystem:
         return real
 
     @contextmanager
-    def _parent(self, path: str) -> Iterator[tuple[int, str]]:
+    def _parent(self, path: str, *, to_pass: bool = False) -> Iterator[tuple[int, str]]:
         real = self._real(path)
         directory, name = os.path.split(real)
         try:
-            folder = open_folder(directory)
+            folder = open_folder(directory, to_pass=to_pass)
         except Misled as exc:
             raise SystemProblem(f"{real}: {exc}; remove it") from None
         except OSError as exc:
             raise SystemProblem(f"{directory}: {said(exc)}") from exc
         try:
             yield folder, name
+        except FileProblem as exc:
+            raise SystemProblem(str(exc)) from exc
         except OSError as exc:
             raise SystemProblem(f"{real}: {said(exc)}") from exc
         finally:
             os.close(folder)
 
-    def _state(self, path: str, *, content: bool) -> FileState | None:
+    def _folder(self, path: str, *, to_pass: bool = True) -> int:
+        """Return a handle of a folder, -1 if there is none."""
         real = self._real(path)
         try:
-            folder = open_folder(os.path.dirname(real), to_pass=True)
-            try:
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-                handle = os.open(os.path.basename(real), flags, dir_fd=folder)
-            finally:
-                os.close(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            return open_folder(real, to_pass=to_pass)
         except Misled as exc:
             raise SystemProblem(f"{real}: {exc}; remove it") from None
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
         except OSError as exc:
-            if exc.errno == errno.ELOOP:
+            raise SystemProblem(f"{real}: {said(exc)}") from exc
+
+    def _sync(self, real: str) -> None:
+        """Have the names in a directory on disk."""
+        handle = open_folder(real)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _state(self, path: str, *, content: bool) -> FileState | None:
+        real = self._real(path)
+        folder = self._folder(os.path.dirname(path) or "/")
+        if folder < 0:
+            return None
+        handle = -1
+        try:
+            handle = os.open(os.path.basename(real), _READ, dir_fd=folder)
+            # Of a private key only owner and mode are looked at: it may be closed to whoever owns its folder.
+            refuse_others(real, handle, folder, closed=not content)
+            octets = read_handle(handle, real, MAX_OCTETS) if content else b""
+            return self._file_state(os.fstat(handle), octets)
+        except FileNotFoundError:
+            return None
+        except FileProblem as exc:
+            raise SystemProblem(str(exc)) from exc
+        except OSError as exc:
+            if exc.errno in LINK_ERRORS:
                 raise SystemProblem(
                     f"{real}: a symbolic link; name the file it points at under hosts.HOST.paths"
                 ) from None
             raise SystemProblem(f"{real}: {said(exc)}") from exc
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):
-            os.close(handle)
-            raise SystemProblem(f"{real}: not a regular file")
-        with os.fdopen(handle, "rb") as source:
-            return FileState(
-                content=source.read() if content else b"",
-                mode=stat.S_IMODE(info.st_mode),
-                owner=self._name(info.st_uid, "passwd"),
-                group=self._name(info.st_gid, "group"),
-                mtime_ns=info.st_mtime_ns,
-            )
+        finally:
+            os.close(folder)
+            if handle >= 0:
+                os.close(handle)
+
+    def _file_state(self, info: os.stat_result, content: bytes) -> FileState:
+        return FileState(
+            content=content,
+            mode=stat.S_IMODE(info.st_mode),
+            owner=self._name(info.st_uid, "passwd"),
+            group=self._name(info.st_gid, "group"),
+            mtime_ns=info.st_mtime_ns,
+        )
 
     def _ids(self, path: str, owner: str, group: str) -> tuple[int, int]:
         return self._id(owner, "passwd", path), self._id(group, "group", path)
@@ -296,22 +351,33 @@ class RealSystem:
     def _table(self, table: str) -> dict[str, int]:
         """Return names and numbers of the other root's passwd or group; {} if it has none."""
         try:
-            with open(os.path.join(self.root, "etc", table), encoding="utf-8", errors="replace") as source:
-                rows = [line.split(":") for line in source]
-        except OSError:
+            text = read_file(os.path.join(self.root, "etc", table), limit=MAX_OCTETS).decode("utf-8", "replace")
+        except (FileProblem, FileNotFoundError):
             return {}
+        rows = [line.split(":") for line in text.split("\n")]
         return {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
 
-    @staticmethod
-    def _copy_xattrs(source: str, handle: int) -> None:
-        """Carry SELinux labels and access lists over to the file that takes the old one's place."""
-        try:
-            names = os.listxattr(source, follow_symlinks=False)
-        except (OSError, AttributeError):
-            return  # no such file yet, or no extended attributes on this platform
-        for name in names:
-            with suppress(OSError):
-                os.setxattr(handle, name, os.getxattr(source, name, follow_symlinks=False))
+
+def _copy_xattrs(folder: int, name: str, handle: int) -> None:
+    """Carry SELinux labels and access lists over to the file that takes the old one's place.
+
+    Not those of somebody else's file: his access list would let him at the new one.
+    """
+    if not hasattr(os, "listxattr"):
+        return
+    try:
+        old = os.open(name, _READ, dir_fd=folder)
+    except OSError:
+        return  # no such file yet
+    try:
+        if os.fstat(old).st_uid in (0, os.geteuid(), os.fstat(handle).st_uid):
+            for label in os.listxattr(old):
+                with suppress(OSError):
+                    os.setxattr(handle, label, os.getxattr(old, label))
+    except OSError:
+        return
+    finally:
+        os.close(old)
 
 
 def _out_of_the_way(temporary: str, folder: int) -> None:
@@ -322,18 +388,3 @@ def _out_of_the_way(temporary: str, folder: int) -> None:
         pass
     except (IsADirectoryError, PermissionError):  # which of the two a folder gives differs between kernels
         shutil.rmtree(temporary, dir_fd=folder)
-
-
-def _sync(directory: str) -> None:
-    """Have the names in a directory on disk."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(handle, view) :]

@@ -61,6 +61,9 @@ class MemorySystem:
     def link(self, path: str) -> str:
         return self.links.get(path, "")
 
+    def unsafe(self, path: str) -> str:
+        return ""
+
     def known_user(self, name: str) -> bool:
         return name in self.users
 

@@ -19,7 +19,7 @@ from dkconf.apply.owner import OTHER_HOST, Owner, foreign
 from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.revert import recover
 from dkconf.apply.steps import hook_from_environment
-from dkconf.apply.system import ReadOnlySystem, System
+from dkconf.apply.system import ReadOnlySystem, System, SystemProblem
 from dkconf.desired.state import DesiredState
 from dkconf.errors import DkconfError, Refusal, Refused, UsageProblem, Waiting
 from dkconf.plan import forms
@@ -292,6 +292,7 @@ def refuse_while_waiting(session: Session) -> None:
 
 def make_state_dir(system: System, path: str) -> None:
     """Make the state directory, for root alone, and what is missing above it."""
+    _refuse_unsafe(system, path)
     missing = []
     above = path
     while above not in ("", "/") and not system.is_directory(above):
@@ -302,10 +303,17 @@ def make_state_dir(system: System, path: str) -> None:
 
 
 def _engine(ctx: Context, system: System, directory: str) -> Engine:
+    _refuse_unsafe(system, directory)
     machine = ctx.machine or (_real_machine(ctx) if system.root == "/" else FilesOnly())
     # In another root it is that tree's name that counts, and only --host tells it.
     name = kernel_name() if system.root == "/" else ""
     return Engine(system, machine, ctx.clock or RealClock(), directory, ctx.say, this_machine=name)
+
+
+def _refuse_unsafe(system: System, path: str) -> None:
+    """Raise `SystemProblem` where somebody else could put his own state in the place of ours."""
+    if words := system.unsafe(path):
+        raise SystemProblem(words)
 
 
 def _safely(say: Callable[[str, str], None]) -> Callable[[str, str], None]:

@@ -51,6 +51,9 @@ class System(Protocol):
     def link(self, path: str) -> str:
         """Return what the symbolic link points at, "" if there is none."""
 
+    def unsafe(self, path: str) -> str:
+        """Return who else could change what is kept in a directory, and what helps; "" if it is root's alone."""
+
     def known_user(self, name: str) -> bool: ...
 
     def known_group(self, name: str) -> bool: ...
@@ -112,6 +115,7 @@ class ReadOnlySystem:
             "known_user",
             "known_group",
             "real_path",
+            "unsafe",
         }
     )
 

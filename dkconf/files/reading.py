@@ -82,7 +82,7 @@ def _told(path: str) -> Iterator[None]:
 def _regular(path: str, handle: int, folder: int, closed: bool = False) -> int:
     """Return the handle of a regular file; close that of anything else."""
     try:
-        _refuse_others(path, handle, folder, closed)
+        refuse_others(path, handle, folder, closed)
     except BaseException:
         os.close(handle)
         raise
@@ -347,8 +347,12 @@ def _up_to(handle: int, octets: int, expected: int) -> bytes:
     return b"".join(pieces)
 
 
-def _refuse_others(path: str, handle: int, folder: int, closed: bool) -> None:
-    """Refuse what is no regular file, and a file that its folder's owner may have no right to read himself."""
+def refuse_others(path: str, handle: int, folder: int, closed: bool = False) -> None:
+    """Refuse what is no regular file, and as root a file that the folder's owner may have no right to read himself.
+
+    Raises:
+        FileProblem: It is such a thing; `path` is its name in the message.
+    """
     info = os.fstat(handle)
     if not stat.S_ISREG(info.st_mode):
         raise FileProblem(f"{path}: is {kind(info.st_mode)}; a regular file belongs there")

@@ -375,7 +375,7 @@ def _made(parent: int, path: str, mode: int, owner: Owner) -> tuple[int, bool]:
     name = os.path.basename(path)
     try:
         if not holds(parent, name):
-            handle = _new_folder(parent, name, mode, owner)
+            handle = new_folder(parent, name, mode, owner)
             if handle is not None:
                 return handle, True
         return os.open(name, TO_PASS, dir_fd=parent), False
@@ -387,7 +387,7 @@ def _made(parent: int, path: str, mode: int, owner: Owner) -> tuple[int, bool]:
         raise FileProblem(f"{path}: cannot be made ({said(error)})") from error
 
 
-def _new_folder(parent: int, name: str, mode: int, owner: Owner) -> int | None:
+def new_folder(parent: int, name: str, mode: int, owner: Owner) -> int | None:
     """Return a handle of a new folder, None if another run was first.
 
     It gets owner and mode under a name that no other run knows, and then its own: nobody sees it half made.

@@ -171,7 +171,7 @@ def test_what_is_no_file(system: RealSystem, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "etc/a"
     os.mkfifo(path) if kind == "fifo" else path.mkdir()
 
-    with pytest.raises(SystemProblem, match="not a regular file"):
+    with pytest.raises(SystemProblem, match="a regular file belongs there"):
         system.read("/etc/a")
 
 
@@ -294,3 +294,149 @@ def test_private_directories_and_their_end(system: RealSystem, tmp_path: Path) -
     system.remove_tree("/etc/state")
     system.remove_tree("/etc/state")
     assert [] == os.listdir(tmp_path / "etc")
+
+
+@pytest.fixture
+def mail(system: RealSystem, tmp_path: Path) -> Path:
+    """/etc/mail of the mail user, beside a private folder of root's."""
+    if not ROOT:
+        pytest.skip("gives folders to other users")
+    (tmp_path / "private").mkdir(mode=0o700)
+    (tmp_path / "private/secret").write_bytes(b"root:x")
+    (tmp_path / "private/secret").chmod(0o600)
+    path = tmp_path / "etc/mail"
+    path.mkdir()
+    os.chown(path, 65534, 65534)
+    return path
+
+
+EVERY_ACT = {
+    "read": lambda s, p: s.read(f"{p}/secret"),
+    "attributes": lambda s, p: s.attributes(f"{p}/secret"),
+    "listdir": lambda s, p: s.listdir(p),
+    "is_directory": lambda s, p: s.is_directory(p),
+    "link": lambda s, p: s.link(f"{p}/secret"),
+    "write": lambda s, p: s.write(f"{p}/secret", state(b"new")),
+    "set_attributes": lambda s, p: s.set_attributes(f"{p}/secret", 0o666, "0", "0"),
+    "remove": lambda s, p: s.remove(f"{p}/secret"),
+    "rename": lambda s, p: s.rename(f"{p}/secret", f"{p}/other"),
+    "mkdir": lambda s, p: s.mkdir(f"{p}/new", 0o777, "0", "0"),
+    "rmdir": lambda s, p: s.rmdir(f"{p}/empty"),
+    "make_private": lambda s, p: s.make_private(f"{p}/new/er"),
+    "remove_tree": lambda s, p: s.remove_tree(f"{p}/tree"),
+    "symlink": lambda s, p: s.symlink(f"{p}/secret", "x"),
+    "clean": lambda s, p: s.clean(f"{p}/secret"),
+    "lock": lambda s, p: s.lock(f"{p}/lock", {}).__enter__(),
+}
+
+
+def test_every_act_on_files_is_tried() -> None:
+    """One that is new is tried too."""
+    from dkconf.apply.system import System
+
+    acts = {name for name in vars(System) if not name.startswith("_")}
+    assert acts - set(EVERY_ACT) == {"step", "known_user", "known_group", "real_path", "unsafe"}
+
+
+@pytest.mark.parametrize("act", EVERY_ACT)
+def test_no_act_goes_through_a_link_of_the_mail_users(system: RealSystem, tmp_path: Path, mail: Path, act: str) -> None:
+    """Not one reads, lists, makes, changes or removes anything where his link leads."""
+    private = tmp_path / "private"
+    for name in ("empty", "tree"):
+        (private / name).mkdir()
+    (private / ".secret.dkconf-tmp").touch()
+    (mail / "m4").symlink_to(private)
+    os.chown(mail / "m4", 65534, 65534, follow_symlinks=False)
+    before = {p: os.lstat(p)[:6] for p in (private, *private.iterdir())}
+
+    if act == "rmdir":  # which never says anything
+        system.rmdir("/etc/mail/m4/empty")
+    else:
+        with pytest.raises(SystemProblem, match='"m4" on the way is a link'):
+            EVERY_ACT[act](system, "/etc/mail/m4")
+    assert before == {p: os.lstat(p)[:6] for p in (private, *private.iterdir())}
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["two names", "the first name is gone"])
+def test_a_second_name_of_roots_secret_is_not_read(system: RealSystem, tmp_path: Path, mail: Path, gone: bool) -> None:
+    """As sendmail.mc it would be given to m4, which runs as the mail user; and it gets no wider mode."""
+    os.link(tmp_path / "private/secret", mail / "sendmail.mc")
+    if gone:
+        (tmp_path / "private/secret").unlink()
+
+    for act in (
+        lambda: system.read("/etc/mail/sendmail.mc"),
+        lambda: system.set_attributes("/etc/mail/sendmail.mc", 0o644, "0", "0"),
+    ):
+        with pytest.raises(SystemProblem, match="is closed to others and belongs to user 0"):
+            act()
+    assert 0o600 == (mail / "sendmail.mc").stat().st_mode & 0o777
+
+
+def test_a_folder_exchanged_while_it_is_made(
+    system: RealSystem, tmp_path: Path, mail: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mail user puts another one of root's there, before it gets its owner and mode."""
+    full = mail / "full"
+    full.mkdir(mode=0o700)
+    (full / "x").touch()
+    real = os.mkdir
+
+    def exchange(name: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        os.rename(mail / name, mail / "away")
+        os.rename(full, mail / name)
+
+    monkeypatch.setattr(os, "mkdir", exchange)
+    with pytest.raises(SystemProblem, match="somebody exchanged it"):
+        system.mkdir("/etc/mail/m4", 0o755, "65534", "65534")
+    (there,) = [p for p in mail.iterdir() if p.name != "away"]
+    assert (0, 0o40700) == (there.stat().st_uid, there.stat().st_mode)
+
+
+def test_an_access_list_of_the_mail_users_is_not_carried_over(system: RealSystem, tmp_path: Path, mail: Path) -> None:
+    """With his own file in the place of ours he would get at the one that takes its place."""
+    path = mail / "sendmail.cf"
+    path.touch()
+    os.chown(path, 65534, 65534)
+    try:
+        os.setxattr(path, "user.his", b"1")
+    except OSError:
+        pytest.skip("no extended attributes on this file system")
+
+    system.write("/etc/mail/sendmail.cf", state(b"new"))
+
+    assert [] == os.listxattr(path)
+
+
+def test_a_file_of_three_gigabytes_is_not_read(system: RealSystem, tmp_path: Path) -> None:
+    """The .mc, the .cf, a generation, the journal: whatever it is, it is told unread."""
+    (tmp_path / "etc/a").touch()
+    os.truncate(tmp_path / "etc/a", 3 << 30)
+
+    with pytest.raises(SystemProblem, match=r"has 3,221,225,472 octets"):
+        system.read("/etc/a")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link"])
+def test_a_lock_that_is_no_file(system: RealSystem, tmp_path: Path, kind: str) -> None:
+    """It is told at once."""
+    path = tmp_path / "etc/lock"
+    {"fifo": lambda: os.mkfifo(path), "directory": path.mkdir, "link": lambda: path.symlink_to("a")}[kind]()
+
+    with pytest.raises(SystemProblem), system.lock("/etc/lock", {}):
+        pass
+
+
+@needs_root
+@pytest.mark.parametrize("mode,uid", [(0o777, 0), (0o775, 0), (0o755, 65534)])
+def test_state_where_others_can_write(system: RealSystem, tmp_path: Path, mode: int, uid: int) -> None:
+    """A folder above it that others can write makes it theirs; the words say which."""
+    (tmp_path / "etc/a/state").mkdir(parents=True)
+    assert "" == system.unsafe("/etc/a/state")
+    (tmp_path / "etc/a").chmod(mode)
+    os.chown(tmp_path / "etc/a", uid, uid)
+
+    assert system.unsafe("/etc/a/state").startswith(f"{tmp_path}/etc/a: others than root can write there")
+    assert system.unsafe("/etc/a/missing/state").startswith(f"{tmp_path}/etc/a: ")
+    assert "" == system.unsafe("/etc")

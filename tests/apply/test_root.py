@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,15 @@ def _apply_on_a_full_disk(disk: Path, pattern: Path, free_kib: int) -> str:
         return "old"
     assert not operations.apply_plan(context(root)).changed, f"{free_kib} KiB"
     return "new"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's state")
+@pytest.mark.parametrize("act", [operations.plan_host, operations.apply_plan, operations.status])
+def test_state_below_a_folder_that_others_can_write_is_refused(tree: Path, act: Callable[[Context], object]) -> None:
+    """Nobody else's generations are believed, and none are laid where somebody else can change them."""
+    with_key(tree)
+    (tree / "var/lib").chmod(0o777)
+
+    with pytest.raises(DkconfError, match=f"{tree}/var/lib: others than root can write there"):
+        act(context(tree))
+    assert [] == os.listdir(tree / "var/lib")
