@@ -8,7 +8,6 @@ filter that is to be called and does not answer cannot be judged, which is a ref
 from __future__ import annotations
 
 import ipaddress
-import shutil
 import time
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
@@ -21,6 +20,7 @@ from dkconf.apply.stage import RUN_DIRECTORY, Staged, private_directory
 from dkconf.apply.throwaway import Throwaway, ThrowawayFailed
 from dkconf.desired.state import DesiredState, MilterFilter, Signature
 from dkconf.errors import Refusal
+from dkconf.files.writing import remove_tree
 from dkconf.probe import canary, milterping, signatures
 from dkconf.probe.canary import Canary
 from dkconf.probe.hostname import host_name, qualified_name
@@ -93,7 +93,7 @@ def judge(
     finally:
         for instance in running:
             instance.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(str(directory))
     _compare(found, desired, changed)
     return found
 

@@ -10,11 +10,15 @@ from collections.abc import Callable, Sequence
 
 from dkconf.apply.services import systemd_runs
 from dkconf.desired.state import HostPaths, Service
+from dkconf.files.reading import FileProblem, is_file, is_folder, may_read, may_run, may_write, read_file
 from dkconf.probe.hostname import host_name, qualified_name
 from dkconf.sendmail import m4, mc
 
 TIMEOUT_SECONDS = 90
 """More than the 60 s that sendmail sleeps where its host name has no domain."""
+
+MAX_MC_OCTETS = 16 * 1024 * 1024
+"""As much as m4 may write; a stock .mc has 5 KiB."""
 
 
 def preflight(paths: HostPaths, services: Sequence[Service] = (), *, emergency: bool = False) -> list[str]:
@@ -40,11 +44,11 @@ def preflight(paths: HostPaths, services: Sequence[Service] = (), *, emergency: 
 def _program(service: Service) -> str:
     """The program of a filter that dkconf runs; a service without an argv is its package's business."""
     program = service.argv[0] if service.argv else ""
-    if not (service.managed and service.running and program.startswith("/")) or os.access(program, os.X_OK):
+    if not (service.managed and service.running and program.startswith("/")) or may_run(program):
         return ""
     name = os.path.basename(program)
     there = shutil.which(name) or os.path.join(os.path.dirname(sys.executable), name)
-    where = f"it is {there} here" if os.access(there, os.X_OK) else "install it there"
+    where = f"it is {there} here" if may_run(there) else "install it there"
     return (
         f"{program}: the program of filter {service.filter} is not there; {where}: link it, or name it in the "
         "inventory (hosts.HOST.paths.dkconf_filter or dk_filter, under `direct` services.NAME.argv)"
@@ -74,22 +78,22 @@ def _writable(paths: HostPaths) -> str:
         return ""
     files = (paths.sendmail_mc, paths.sendmail_cf, paths.fragment, f"{paths.state_dir}/x")
     directories = dict.fromkeys(os.path.dirname(path) for path in files)
-    found = [d for d in directories if os.path.isdir(d) and not os.access(d, os.W_OK)]
+    found = [d for d in directories if is_folder(d) and not may_write(d)]
     return f"{' and '.join(found)}: read-only file system; mount it so that it can be written" if found else ""
 
 
 def _m4(paths: HostPaths) -> str:
-    return "" if os.access(paths.m4, os.X_OK) else f"{paths.m4}: not found; install the package m4"
+    return "" if may_run(paths.m4) else f"{paths.m4}: not found; install the package m4"
 
 
 def _sendmail(paths: HostPaths) -> str:
-    if os.access(paths.sendmail, os.X_OK):
+    if may_run(paths.sendmail):
         return ""
     return f"{paths.sendmail}: not found; install sendmail, or set paths.sendmail"
 
 
 def _sources(paths: HostPaths) -> str:
-    missing = [p for p in (paths.sendmail_mc, paths.sendmail_cf) if not os.path.isfile(p)]
+    missing = [p for p in (paths.sendmail_mc, paths.sendmail_cf) if not is_file(p)]
     if not missing:
         return ""
     return f"{' and '.join(missing)}: not found; set paths.sendmail_mc and paths.sendmail_cf, or run sendmailconfig"
@@ -98,16 +102,15 @@ def _sources(paths: HostPaths) -> str:
 def _library(paths: HostPaths) -> str:
     """The cf library that the .mc includes, or that is read on the command line."""
     path = paths.cf_m4 or _included_library(paths.sendmail_mc)
-    if path and not os.access(path, os.R_OK):
+    if path and not may_read(path):
         return f"{path}: not found; install the package sendmail-cf"
     return ""
 
 
 def _included_library(mc_path: str) -> str:
     try:
-        with open(mc_path, "rb") as file:
-            text = mc.decode(file.read())
-    except OSError:
+        text = mc.decode(read_file(mc_path, limit=MAX_MC_OCTETS))
+    except (FileProblem, FileNotFoundError):
         return ""
     for call in m4.find_calls(text, {"include"}):
         if call.arguments and call.arguments[0].strip().endswith("/cf.m4"):

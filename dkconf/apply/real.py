@@ -4,7 +4,6 @@ timer."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from dkconf.apply import gates, preflight, stage, timer, users
 from dkconf.apply.drain import drain
@@ -12,6 +11,8 @@ from dkconf.apply.machine import Case, Judged
 from dkconf.apply.services import Services, wait_until_answers
 from dkconf.desired.state import HostPaths, Service, SystemUser
 from dkconf.errors import DkconfError, Refusal
+from dkconf.files.reading import read_file
+from dkconf.files.writing import write_file
 from dkconf.probe import live, ports
 from dkconf.sendmail import cf, mc
 
@@ -73,7 +74,7 @@ class RealMachine:
                 raise
         directory = stage.private_directory("stored")
         path = directory / "sendmail.cf"
-        path.write_bytes(octets)
+        write_file(str(path), octets, mode=0o644)
         model = cf.parse(mc.decode(octets))
         staged = stage.Staged(directory, mc.decode(case.mc), _text(case.fragment), octets, str(path), model)
         try:
@@ -127,7 +128,7 @@ class RealMachine:
         return tuple(ports.worse(judged.before, now))
 
     def _live_model(self, paths: HostPaths) -> cf.CfModel:
-        return cf.parse(mc.decode(Path(paths.sendmail_cf).read_bytes()))
+        return cf.parse(mc.decode(read_file(paths.sendmail_cf, limit=stage.M4_MAX_OUTPUT_OCTETS)))
 
     # filters
 

@@ -13,7 +13,7 @@ import grp
 import os
 import pwd
 import resource
-import shutil
+import secrets
 import stat
 import subprocess
 import tempfile
@@ -25,6 +25,8 @@ from typing import Self
 
 from dkconf.desired.state import HostPaths, MilterFilter
 from dkconf.errors import DkconfError, Refusal, Refused
+from dkconf.files.reading import FileProblem, list_folder, look, read_file
+from dkconf.files.writing import NOBODYS, make_folders, remove_tree, write_file
 from dkconf.probe import process
 from dkconf.probe.live import stat_of
 from dkconf.sendmail import cf, endpoint, mc
@@ -38,6 +40,10 @@ M4_TIMEOUT_SECONDS = 60
 M4_CPU_SECONDS = 30
 M4_MAX_OUTPUT_OCTETS = 16 * 1024 * 1024
 """A stock .cf has 64 KiB; a .mc in a loop must not fill the disk."""
+MAX_RECORD_OCTETS = 100
+"""Two numbers."""
+RECORD = ".process"
+"""Ends the name of the record of a throwaway's process, beside its own folder: that one may be its user's."""
 START_TIMEOUT_SECONDS = 90
 """More than the 60 s that sendmail sleeps where its host name has no domain."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -67,7 +73,7 @@ class Staged:
 
     def discard(self) -> None:
         """Remove the private directory."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_tree(str(self.directory))
 
     def __enter__(self) -> Self:
         return self
@@ -83,34 +89,37 @@ def private_directory(label: str, run_dir: str = RUN_DIRECTORY) -> Path:
 
     Others may pass through it (0711) to what they are given the name of.
     """
-    Path(run_dir).mkdir(mode=0o711, parents=True, exist_ok=True)
-    found = os.lstat(run_dir)
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISDIR(found.st_mode):
+    make_folders(run_dir, mode=0o711)
+    found = look(run_dir)
+    if not found or found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISDIR(found.st_mode):
         raise StageFailed(f"{run_dir}: is not a directory of our own that only we may write to; remove it")
     sweep(run_dir)
-    directory = Path(tempfile.mkdtemp(prefix=f"{label}-{os.getpid()}-", dir=run_dir))
-    directory.chmod(0o711)
+    directory = Path(run_dir, f"{label}-{os.getpid()}-{secrets.token_hex(6)}")
+    make_folders(str(directory), mode=0o711)
     return directory
 
 
 def sweep(run_dir: str) -> None:
     """Remove the staging directories of runs that were killed, and end the throwaway filters they left behind."""
-    for entry in os.scandir(run_dir):
-        parts = entry.name.split("-")
-        if not entry.is_dir(follow_symlinks=False) or len(parts) != 3 or not parts[1].isdigit():
+    for name in list_folder(run_dir):
+        found = look(f"{run_dir}/{name}")
+        parts = name.split("-")
+        if not found or not stat.S_ISDIR(found.st_mode) or len(parts) != 3 or not parts[1].isdigit():
             continue
         if stat_of(int(parts[1])) is not None:
             continue  # that run goes on (or its number is in use again: then the next sweep will do)
-        for record in Path(entry.path).glob("filter-*/process"):
-            _end_group(record)
-        shutil.rmtree(entry.path, ignore_errors=True)
+        for record in list_folder(f"{run_dir}/{name}"):
+            # Only those that root wrote: a filter's own folder is its user's.
+            if record.startswith("filter-") and record.endswith(RECORD):
+                _end_group(f"{run_dir}/{name}/{record}")
+        remove_tree(f"{run_dir}/{name}")
 
 
-def _end_group(record: Path) -> None:
+def _end_group(record: str) -> None:
     """End the session that a throwaway filter's record names, if it is still that one."""
     try:
-        pid, ticks = (int(word) for word in record.read_text("ascii").split())
-    except (OSError, ValueError):
+        pid, ticks = (int(word) for word in read_file(record, limit=MAX_RECORD_OCTETS).split())
+    except (FileProblem, FileNotFoundError, ValueError):
         return
     process.end_session(pid, ticks)
 
@@ -149,8 +158,7 @@ def build(paths: HostPaths, text: str, fragment: str | None, *, label: str, run_
     try:
         uid, gid = _m4_user(paths)
         sources = directory / "src"
-        sources.mkdir(mode=0o750)
-        os.chown(sources, -1, gid)
+        make_folders(str(sources), mode=0o750, owner=(-1, gid))
         staged_text = text
         if fragment is not None:
             _write(sources / "dkconf.m4", mc.encode(fragment), gid)
@@ -165,7 +173,7 @@ def build(paths: HostPaths, text: str, fragment: str | None, *, label: str, run_
         _write(cf_path, octets, gid)
         return Staged(directory, text, fragment, octets, str(cf_path), cf.parse(octets.decode("latin-1")))
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(str(directory))
         raise
 
 
@@ -299,11 +307,7 @@ def _m4_user(paths: HostPaths) -> tuple[int, int]:
 
 def _write(path: Path, octets: bytes, gid: int) -> None:
     """Write a new file, 0640, of our own and the given group."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
-    with os.fdopen(descriptor, "wb") as file:
-        if os.geteuid() == 0:
-            os.fchown(descriptor, 0, gid)
-        file.write(octets)
+    write_file(str(path), octets, mode=0o640, owner=(0, gid) if os.geteuid() == 0 else NOBODYS, replace=False)
 
 
 def _limit() -> None:
@@ -349,7 +353,7 @@ def _run_m4(paths: HostPaths, sources: Path, uid: int, gid: int, label: str) -> 
         except subprocess.TimeoutExpired as error:
             raise StageFailed(f"{label}: m4 did not end within {M4_TIMEOUT_SECONDS} s") from error
         output.seek(0)
-        octets = output.read()
+        octets = output.read(M4_MAX_OUTPUT_OCTETS)
     lines = [n for n in done.stderr.decode("utf-8", "replace").splitlines() if _HARMLESS not in n]
     said = "; ".join(lines).replace(source, paths.sendmail_mc)
     said = said.replace(str(sources / "dkconf.m4"), paths.fragment)

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dkconf.files.writing import open_to_append
+
 Hook = Callable[[str, str], None]
 """Called with a step's name and "before" or "after"; whatever it raises, the step raises."""
 
@@ -43,8 +45,11 @@ def crash_point(name: str, edge: str, *, crash_at: str, trace: str) -> None:
     """Append the step to the file `trace`; die there as by `kill -9` if it is `crash_at`."""
     here = f"{name}:{edge}"
     if trace:
-        with open(trace, "a", encoding="utf-8") as out:
-            out.write(here + "\n")
+        handle = open_to_append(trace, mode=0o600)
+        try:
+            os.write(handle, f"{here}\n".encode())
+        finally:
+            os.close(handle)
     if here == crash_at:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import dkconf
 from dkconf.apply.services import wait_until_answers
+from dkconf.apply.stage import RECORD
 from dkconf.apply.users import user_exists
 from dkconf.desired.state import DesiredState, MilterFilter, Service
 from dkconf.errors import DkconfError
+from dkconf.files.writing import give_folder, make_folders, open_new, write_file
 from dkconf.probe.live import PATH, stat_of
 from dkconf.probe.process import end_members, end_session, hold, start_now
 
@@ -67,7 +69,7 @@ def start(one: MilterFilter, desired: DesiredState, directory: Path) -> Throwawa
         ThrowawayFailed: It ends, or does not answer.
     """
     place = directory / f"filter-{one.name}"
-    place.mkdir(mode=0o755)
+    make_folders(str(place), mode=0o755)
     socket = f"local:{place}/socket"
     staged = _stage_files(one, desired, place)
     if one.program == "dkconf-filter":
@@ -76,30 +78,37 @@ def start(one: MilterFilter, desired: DesiredState, directory: Path) -> Throwawa
         argv = dk_filter_argv(_service(one, desired).argv, socket, str(place / "pid"), staged)
         user = option(argv, "-u")
         if user and user_exists(user):
-            # libmilter makes its socket after the user has changed.
-            os.chown(place, pwd.getpwnam(user).pw_uid, -1)
-    log = place / "log"
-    since = start_now()
+            # libmilter makes its socket after the user has changed. What we read lies beside it, where he cannot write.
+            give_folder(str(place), pwd.getpwnam(user).pw_uid)
     environment = {"PATH": PATH, "PYTHONPATH": str(Path(dkconf.__file__).parent.parent)}
-    with open(log, "wb") as output:
-        try:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd="/",
-                start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise ThrowawayFailed(f"filter {one.name}: {argv[0]}: {error.strerror}") from error
+    log = open_new(f"{place}.log", mode=0o600)
+    since = start_now()
+    try:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        os.close(log)
+        raise ThrowawayFailed(f"filter {one.name}: {argv[0]}: {error.strerror}") from error
     running = Throwaway(one.name, socket, process, since)
     state = stat_of(process.pid)
     if state is not None:
         # For the next run, should this one be killed; see stage.sweep.
-        (place / "process").write_text(f"{process.pid} {state[1]}\n", "ascii")
-    why = _wait(running)
-    if why:
-        running.stop()
-        said = log.read_bytes()[-MAX_LOG_OCTETS:].decode("utf-8", "replace").strip().replace("\n", "; ")
-        raise ThrowawayFailed(f"filter {one.name} does not come up with its new settings: {said or why}")
+        write_file(f"{place}{RECORD}", f"{process.pid} {state[1]}\n".encode(), mode=0o600)
+    try:
+        why = _wait(running)
+        if why:
+            running.stop()
+            said = _end_of(log).decode("utf-8", "replace").strip().replace("\n", "; ")
+            raise ThrowawayFailed(f"filter {one.name} does not come up with its new settings: {said or why}")
+    finally:
+        os.close(log)
     return running
+
+
+def _end_of(log: int) -> bytes:
+    return os.pread(log, MAX_LOG_OCTETS, max(0, os.fstat(log).st_size - MAX_LOG_OCTETS))
 
 
 def _wait(running: Throwaway) -> str:
@@ -129,8 +138,7 @@ def _stage_files(one: MilterFilter, desired: DesiredState, place: Path) -> dict[
     staged = {}
     for number, file in enumerate(f for f in desired.files if f.filter == one.name):
         copy = place / f"{number}-{os.path.basename(file.path)}"
-        copy.write_bytes(file.content)
-        copy.chmod(0o644)
+        write_file(str(copy), file.content, mode=0o644)
         staged[file.path] = str(copy)
     return staged
 
@@ -151,7 +159,7 @@ def _dkconf_filter(
         changes["socket_group"] = ""
     if user and not user_exists(user.partition(":")[0]):
         changes["user"] = "nobody"  # its own user is made when this plan is carried out
-    Path(staged[settings.path]).write_text(override(text, changes), "utf-8")
+    write_file(staged[settings.path], override(text, changes).encode(), mode=0o644)
     return [sys.executable, "-P", "-c", _ENTRY, "--config", staged[settings.path], "-f"]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import dkconf
 from dkconf.errors import DkconfError
+from dkconf.files.writing import make_folders, make_link, open_to_append, remove_file, write_file
 
 UNIT = "dkconf-revert"
 BOOT_UNIT = "/etc/systemd/system/dkconf-recover.service"
@@ -62,8 +63,7 @@ def disarm(state_dir: str) -> None:
     """Take the timer back; a watcher ends by itself when the journal is gone."""
     if under_systemd():
         for path in (BOOT_WANTS, BOOT_UNIT):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            remove_file(path)
         # The timer alone: we may be running in its service, which ends by itself.
         with suppress(DkconfError):
             _run(["systemctl", "stop", f"{UNIT}-*.timer"], quiet=True)
@@ -101,30 +101,30 @@ def _arm_boot(state_dir: str) -> None:
         f'Environment="PYTHONPATH={python}"\n'
         f"ExecStart={sys.executable} -m dkconf.apply.watcher {state_dir} boot\n"
     )
-    Path(BOOT_UNIT).write_text(text)
-    Path(BOOT_WANTS).parent.mkdir(exist_ok=True)
-    with suppress(FileExistsError):
-        os.symlink(BOOT_UNIT, BOOT_WANTS)
+    write_file(BOOT_UNIT, text.encode(), mode=0o644)
+    make_folders(os.path.dirname(BOOT_WANTS), mode=0o755)
+    make_link(BOOT_WANTS, BOOT_UNIT)
     _run(["systemctl", "daemon-reload"])
 
 
 def _arm_watcher(state_dir: str, run: str) -> None:
     """Start a process in a session of its own: no terminal, no parent that it would die with."""
+    log = open_to_append(f"{state_dir}/watcher.log", mode=0o600)
     try:
-        with open(f"{state_dir}/watcher.log", "ab") as log:
-            os.fchmod(log.fileno(), 0o600)
-            process = subprocess.Popen(
-                watcher_argv(state_dir, run),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=environment() | {k: v for k, v in os.environ.items() if k == "TZ"},
-                start_new_session=True,
-                close_fds=True,
-            )
+        process = subprocess.Popen(
+            watcher_argv(state_dir, run),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=environment() | {k: v for k, v in os.environ.items() if k == "TZ"},
+            start_new_session=True,
+            close_fds=True,
+        )
     except OSError as exc:
         raise DkconfError(f"the watcher for --confirm-timeout cannot be started: {exc}") from exc
+    finally:
+        os.close(log)
     # It outlives us: nobody waits for it, and that is no fault.
     process.returncode = 0
 

@@ -148,11 +148,14 @@ class Tree:
             os.close(self._handle)
 
 
-def read_below(path: str, *, limit: int, leave_out: Collection[str] = ()) -> dict[str, bytes | FileProblem]:
+def read_below(
+    path: str, *, limit: int, leave_out: Collection[str] = (), closed: bool = False
+) -> dict[str, bytes | FileProblem]:
     """Return every file below a folder by its relative path; for what is not read, why. No link below is followed.
 
     Args:
         leave_out: Names of folders that are not looked into.
+        closed: As for `read_file`.
 
     Raises:
         As `list_folder`.
@@ -166,16 +169,16 @@ def read_below(path: str, *, limit: int, leave_out: Collection[str] = ()) -> dic
                 folders[:] = sorted(n for n in folders if n not in leave_out and n not in links)
                 for name in sorted((*names, *(n for n in links if n not in leave_out))):
                     relative = os.path.normpath(f"{base}/{name}")
-                    found[relative] = _read_in(handle, name, f"{path}/{relative}", limit)
+                    found[relative] = _read_in(handle, name, f"{path}/{relative}", limit, closed)
         finally:
             os.close(top)
     return found
 
 
-def _read_in(folder: int, name: str, path: str, limit: int) -> bytes | FileProblem:
+def _read_in(folder: int, name: str, path: str, limit: int, closed: bool) -> bytes | FileProblem:
     try:
         with _told(path):
-            handle = _regular(path, os.open(name, _FLAGS, dir_fd=folder), folder)
+            handle = _regular(path, os.open(name, _FLAGS, dir_fd=folder), folder, closed)
         try:
             return read_handle(handle, path, limit)
         finally:
@@ -237,6 +240,16 @@ def look(path: str, *, within: str = "") -> os.stat_result | None:
 def is_folder(path: str) -> bool:
     """Return whether a path leads to a folder, by whatever links: for words and choices only."""
     return os.path.isdir(path)
+
+
+def is_file(path: str) -> bool:
+    """Return whether a path leads to a regular file, by whatever links: for words and choices only."""
+    return os.path.isfile(path)
+
+
+def may_write(path: str) -> bool:
+    """Return whether a path leads to what we may write to: for words and choices only."""
+    return os.access(path, os.W_OK)
 
 
 def is_there(path: str) -> bool:

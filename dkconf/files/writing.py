@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -256,6 +257,85 @@ def change_socket(path: str, inode: tuple[int, int], *, uid: int = -1, gid: int 
             os.chmod(name, mode, **options)
     finally:
         os.close(handle)
+
+
+def give_folder(path: str, uid: int) -> None:
+    """Give a folder, which has to be one and no link, to a user.
+
+    Raises:
+        FileProblem: It is none, or the system says no.
+    """
+    with opened_place(path, follow=False) as (folder, name):
+        handle = os.open(name, _OPEN, dir_fd=folder)
+        try:
+            os.fchown(handle, uid, -1)
+        finally:
+            os.close(handle)
+
+
+def open_to_append(path: str, *, mode: int) -> int:
+    """Return a descriptor that writes to the end of a file, which is made if it is not there; the caller closes it.
+
+    Raises:
+        FileProblem: Something else than a regular file is there, or the system says no.
+    """
+    return _opened_for_writing(path, os.O_APPEND | os.O_CREAT, mode)
+
+
+def open_new(path: str, *, mode: int) -> int:
+    """Return a descriptor that reads and writes a file which is not there yet; the caller closes it.
+
+    Raises:
+        FileProblem: Something is there, or the system says no.
+    """
+    return _opened_for_writing(path, os.O_CREAT | os.O_EXCL, mode)
+
+
+def _opened_for_writing(path: str, flags: int, mode: int) -> int:
+    try:
+        with opened_place(path, follow=False) as (folder, name):
+            common = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            handle = os.open(name, common | flags, 0o600, dir_fd=folder)
+            try:
+                found = os.fstat(handle)
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                    raise FileProblem(f"{path}: is {kind(found.st_mode)}, or has a second name; remove it")
+                os.fchmod(handle, mode)
+            except BaseException:
+                os.close(handle)
+                raise
+            return handle
+    except FileExistsError:
+        raise FileProblem(f"{path}: is there already; remove it") from None
+
+
+def make_link(path: str, target: str) -> None:
+    """Point a symbolic link at `target`; one that is there stays as it is.
+
+    Raises:
+        FileProblem: The system says no.
+    """
+    with suppress(FileExistsError), opened_place(path, follow=False) as (folder, name):
+        os.symlink(target, name, dir_fd=folder)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file or link; nothing happens if there is none.
+
+    Raises:
+        FileProblem: The system says no.
+    """
+    with opened_place(path, follow=False) as (folder, name), suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder and all that is in it, no link followed; what cannot be removed stays."""
+    try:
+        with opened_place(path, follow=False) as (folder, name):
+            shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+    except FileProblem:
+        return
 
 
 @contextmanager

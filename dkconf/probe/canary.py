@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 
+from dkconf.files.reading import read_below
+from dkconf.files.writing import NOBODYS, make_folders, write_file
 from dkconf.probe import logs, smtp
 from dkconf.probe.live import PATH
 from dkconf.sendmail import cf, qf
@@ -27,6 +29,9 @@ OVERALL_SECONDS = 90.0
 MAX_SECONDS = 600.0
 # Replies of check_mail for a sender domain that the DNS does not know now, or at all.
 _UNRESOLVABLE = ("4.1.8", "5.1.8")
+
+MAX_QUEUE_OCTETS = 1024 * 1024
+"""Of one queue file: the canary has 500 octets, and what filters add is a few fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +91,18 @@ def prepare(
         sockets: Filter name -> S= of the throwaway instance that stands in for it.
     """
     queue = directory / f"{name}.queue"
-    queue.mkdir(mode=0o700)
-    places = [queue, *(queue / group for group in model.queues)]
-    for place in places[1:]:
-        place.mkdir(mode=0o700)
+    owner = NOBODYS
     if model.run_as_user:
-        owner = pwd.getpwnam(model.run_as_user)
-        for place in places:
-            os.chown(place, owner.pw_uid, owner.pw_gid)
+        entry = pwd.getpwnam(model.run_as_user)
+        owner = (entry.pw_uid, entry.pw_gid)
+    for place in (queue, *(queue / group for group in model.queues)):
+        make_folders(str(place), mode=0o700, owner=owner)
     text = cf.replace_queues(cf_text, str(queue))
     for one, socket in sockets.items():
         text = cf.replace_socket(text, one, socket)
     path = directory / f"{name}.cf"
-    with open(path, "x", encoding="latin-1", newline="") as file:
-        # RunAsUser reads it once more after root has.
-        os.fchmod(file.fileno(), 0o644)
-        file.write(text)
+    # RunAsUser reads it once more after root has.
+    write_file(str(path), text.encode("latin-1"), mode=0o644, replace=False)
     return str(path), queue
 
 
@@ -130,7 +131,7 @@ def run(
     options = ["-ODeliveryMode=q", f"-OQueueDirectory={queue}", "-OQueueLA=100", "-ORefuseLA=100"]
     if filters is not None:
         options.append(f"-OInputMailFilters={','.join(filters)}")
-    before = set(_queue_files(queue))
+    before = _queue_files(queue)
     place, pid = logs.mark(), 0
     replies: list[smtp.Reply] = []
     try:
@@ -144,7 +145,7 @@ def run(
     except smtp.SmtpFailed as error:
         step = str(error).partition(":")[0]
         replies = [*replies, smtp.Reply(step, 0, str(error).partition(": ")[2])]
-    fields, body, queue_id, quarantine = _queued(set(_queue_files(queue)) - before)
+    fields, body, queue_id, quarantine = _queued({p: c for p, c in _queue_files(queue).items() if p not in before})
     found = Canary(called, domain, tuple(replies), fields, body, queue_id, quarantine)
     if explain and not found.accepted and pid:
         found = replace(found, logged=tuple(str(one) for one in logs.failures(place, pid)))
@@ -196,21 +197,26 @@ def message(domain: str, host: str) -> bytes:
     return "\r\n".join(lines).encode("ascii", "backslashreplace")
 
 
-def _queue_files(queue: Path) -> list[Path]:
-    return [Path(where, name) for where, _, names in os.walk(queue) for name in names if name[1:2] == "f"]
+def _queue_files(queue: Path) -> dict[str, bytes]:
+    """Return the queue's files by path: qf, hf and df, as they are now.
+
+    The queue belongs to sendmail's user: nothing in it but regular files of bounded size is read.
+    """
+    found = read_below(str(queue), limit=MAX_QUEUE_OCTETS, closed=True)
+    return {p: c for p, c in found.items() if isinstance(c, bytes) and os.path.basename(p)[1:2] == "f"}
 
 
-def _queued(files: set[Path]) -> tuple[tuple[qf.Field, ...], bytes, str, str]:
+def _queued(files: Mapping[str, bytes]) -> tuple[tuple[qf.Field, ...], bytes, str, str]:
     """Return (header fields, body, queue id, why in quarantine) of the message; nothing where there is none.
 
     `qf`, or `hf` where a filter put it into quarantine.
     """
     for path in sorted(files):
-        if path.name[:2] not in ("qf", "hf"):
+        place, _, name = path.rpartition("/")
+        if name[:2] not in ("qf", "hf"):
             continue
-        queue_file = qf.parse_qf(path.read_bytes())
-        data = path.with_name("df" + path.name[2:])
-        body = qf.body_of_df(data.read_bytes()) if data.exists() else b""
-        held = queue_file.quarantine.decode("utf-8", "replace") or ("yes" if path.name[:2] == "hf" else "")
-        return queue_file.fields, body, path.name[2:], held
+        queue_file = qf.parse_qf(files[path])
+        body = qf.body_of_df(files.get(f"{place}/df{name[2:]}" if place else f"df{name[2:]}", b""))
+        held = queue_file.quarantine.decode("utf-8", "replace") or ("yes" if name[:2] == "hf" else "")
+        return queue_file.fields, body, name[2:], held
     return (), b"", "", ""

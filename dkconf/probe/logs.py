@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dkconf.files.reading import FileProblem, known, may_run, open_file
 from dkconf.sendmail import maillog
 
 FILES = ("/var/log/mail.log", "/var/log/maillog")
@@ -39,11 +40,9 @@ class Mark:
 def mark(files: Sequence[str] = FILES) -> Mark:
     """Return the present end of the log."""
     for path in files:
-        try:
-            found = os.stat(path)
-        except OSError:
-            continue
-        return Mark(path, found.st_ino, found.st_size, time.time())
+        found = known(path)
+        if found is not None:
+            return Mark(path, found.st_ino, found.st_size, time.time())
     return Mark("", 0, 0, time.time())
 
 
@@ -64,18 +63,22 @@ def _lines(since: Mark, pid: int) -> list[str]:
 
 def _from_file(since: Mark) -> bytes:
     try:
-        with open(since.path, "rb") as file:
-            found = os.fstat(file.fileno())
-            # Rotated meanwhile: a new file, or the same one cut short.
-            start = since.offset if found.st_ino == since.inode and found.st_size >= since.offset else 0
-            file.seek(max(start, found.st_size - MAX_OCTETS))
-            return file.read(MAX_OCTETS)
+        handle = open_file(since.path)
+    except (FileProblem, FileNotFoundError):
+        return b""
+    try:
+        found = os.fstat(handle)
+        # Rotated meanwhile: a new file, or the same one cut short.
+        start = since.offset if found.st_ino == since.inode and found.st_size >= since.offset else 0
+        return os.pread(handle, MAX_OCTETS, max(start, found.st_size - MAX_OCTETS))
     except OSError:
         return b""
+    finally:
+        os.close(handle)
 
 
 def _from_journal(since: Mark, pid: int) -> bytes:
-    if not os.access(JOURNAL, os.X_OK):
+    if not may_run(JOURNAL):
         return b""
     argv = [JOURNAL, "--quiet", "--no-pager", "--output=short", f"--since=@{int(since.seconds)}", f"_PID={pid}"]
     try:

@@ -43,10 +43,10 @@ def test_throwaway_filters_of_the_dead_end(tmp_path: Path) -> None:
     place = tmp_path / f"canary-{dead_pid()}-abc"
     try:
         for name, process, shift in (("a", running, 0), ("b", other, 1)):
-            (place / f"filter-{name}").mkdir(parents=True)
+            place.mkdir(exist_ok=True)
             state = stat_of(process.pid)
             assert state is not None
-            (place / f"filter-{name}" / "process").write_text(f"{process.pid} {state[1] + shift}")
+            (place / f"filter-{name}.process").write_text(f"{process.pid} {state[1] + shift}")
 
         sweep(str(tmp_path))
 
@@ -56,6 +56,29 @@ def test_throwaway_filters_of_the_dead_end(tmp_path: Path) -> None:
         for process in (running, other):
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("record", ["filter-a/process", "filter-a/filter-b.process", "filter-a.process"])
+def test_a_record_that_somebody_else_wrote_is_not_believed(tmp_path: Path, record: str) -> None:
+    """A filter's own folder is its user's: nothing in it names a process to be ended, nor does a link to it."""
+    running = subprocess.Popen(SLEEPER, start_new_session=True)
+    place = tmp_path / f"canary-{dead_pid()}-abc"
+    try:
+        (place / "filter-a").mkdir(parents=True)
+        state = stat_of(running.pid)
+        assert state is not None
+        if record == "filter-a.process":
+            os.mkfifo(place / record)
+        else:
+            (place / record).write_text(f"{running.pid} {state[1]}")
+
+        sweep(str(tmp_path))
+
+        assert running.poll() is None
+        assert not place.exists()
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:

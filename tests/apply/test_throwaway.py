@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from dkconf.apply.throwaway import ThrowawayFailed, dk_filter_argv, option, override
+from dkconf.apply.throwaway import ThrowawayFailed, dk_filter_argv, option, override, start
 from dkconf.filter.config import Settings, dumps, loads
 
 CHANGES: dict[str, str | int] = {"socket": "local:/run/x/s", "pid_file": "", "metrics": "", "workers": 1}
@@ -49,3 +51,19 @@ def test_dk_filter_arguments() -> None:
 def test_option(argv: list[str], value: str) -> None:
     """Both spellings of getopt."""
     assert value == option(argv, "-u")
+
+
+@pytest.mark.parametrize("name", ["log", "../filter-dk.log"])
+def test_what_the_filter_puts_in_its_folder_is_not_read(tmp_path: Path, name: str) -> None:
+    """Its folder is its user's: a link to a secret, under the log's name, is no word of the filter's."""
+    secret = tmp_path / "secret"
+    secret.write_text("root:x")
+    script = f"echo no-such-setting >&2; ln -s {secret} {tmp_path}/filter-dk/{name}; exit 78"
+    service = SimpleNamespace(filter="dk", argv=("/bin/sh", "-c", script))
+    one = SimpleNamespace(name="dk", program="dk-filter")
+
+    with pytest.raises(ThrowawayFailed) as failed:
+        start(one, SimpleNamespace(services=[service], files=[]), tmp_path)  # type: ignore[arg-type]
+
+    assert "no-such-setting" in str(failed.value)
+    assert "root:x" not in str(failed.value)
