@@ -273,6 +273,56 @@ def give_folder(path: str, uid: int) -> None:
             os.close(handle)
 
 
+def write_kept(path: str, content: bytes, *, mode: int) -> int:
+    """Write a file as `write_file` does; return a descriptor of it, the caller's to close.
+
+    Where we may write the file that is there, but not its folder, its content alone is exchanged: not as root, who
+    may write every file that somebody gave a second name there.
+
+    Raises:
+        OSError: Something else than a regular file is there, or the system says no.
+    """
+    with Way(path) as way:
+        name = way.to_last(follow=False)
+        if (old := _look(way.folder, name)) and not stat.S_ISREG(old.st_mode):
+            raise OSError(errno.EINVAL, "it is there already and no file")
+        draft = f".{name[:200]}.{secrets.token_hex(6)}"
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            handle = os.open(draft, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=way.folder)
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+            handle, draft = os.open(name, flags, dir_fd=way.folder), ""
+        try:
+            if draft:
+                os.fchmod(handle, mode)
+            os.ftruncate(handle, 0)
+            write_all(handle, content)
+            if draft:
+                os.rename(draft, name, src_dir_fd=way.folder, dst_dir_fd=way.folder)
+        except BaseException:
+            os.close(handle)
+            if draft:
+                with suppress(OSError):
+                    os.unlink(draft, dir_fd=way.folder)
+            raise
+    return handle
+
+
+def remove_kept(path: str, handle: int) -> None:
+    """Remove a file that was written by `write_kept`, if it is still that one.
+
+    Raises:
+        OSError: The system says no.
+    """
+    with Way(path) as way:
+        name = way.to_last(follow=False)
+        found = _look(way.folder, name)
+        if found and os.path.samestat(os.fstat(handle), found):
+            os.unlink(name, dir_fd=way.folder)
+
+
 def open_to_append(path: str, *, mode: int) -> int:
     """Return a descriptor that writes to the end of a file, which is made if it is not there; the caller closes it.
 
@@ -427,13 +477,17 @@ def opened_place(path: str, within: str = "", follow: bool = True) -> Iterator[t
 
 def _regular_or_none(path: str, folder: int, name: str) -> os.stat_result | None:
     """Return what is known of the file whose place another takes, None if there is none."""
-    try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
+    found = _look(folder, name)
+    if found and not stat.S_ISREG(found.st_mode):
         raise FileProblem(f"{path}: is {kind(found.st_mode)}; only a regular file is written over")
     return found
+
+
+def _look(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _opened(path: str, within: str) -> int:

@@ -7,11 +7,10 @@ script learns of a failure from the exit status, and of success only when the MT
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 import sys
 
+from dkconf.files.writing import remove_kept, write_kept
 from dkconf.server.fault import EX_OSERR, EX_SOFTWARE, StartFailure
 
 
@@ -89,14 +88,9 @@ class PidFile:
 
     def write(self, pid: int) -> None:
         """Write `pid`. Raises OSError, which is no reason not to run."""
-        # A link here could point a root process at any file; a FIFO would be waited for.
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(self.path, flags, 0o644)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is there already and no file")
-        self._descriptor, self._line = descriptor, b"%d\n" % pid
-        os.write(descriptor, self._line)
+        # Its folder is often that of the filter's user, who could put a link, a pipe or root's file there for us.
+        line = b"%d\n" % pid
+        self._descriptor, self._line = write_kept(self.path, line, mode=0o644), line
 
     def remove(self) -> None:
         """Remove the file, or at least empty it; but not if it is another daemon's by now.
@@ -107,10 +101,8 @@ class PidFile:
             return
         with contextlib.suppress(OSError):
             if os.pread(self._descriptor, len(self._line) + 1, 0) == self._line:
-                ours = os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path))
                 try:
-                    if ours:
-                        os.unlink(self.path)
+                    remove_kept(self.path, self._descriptor)
                 except OSError:
                     os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

@@ -220,6 +220,19 @@ def test_what_is_no_file_is_no_pid_file(tmp_path):
     os.close(reader)
 
 
+def test_root_does_not_write_a_pid_into_what_somebody_put_there(tmp_path):
+    """A second name of root's file, in the folder of the filter's user: it is replaced, not written to."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    os.link(secret, tmp_path / "pid")
+    pid_file = background.PidFile(str(tmp_path / "pid"))
+    pid_file.write(123)
+
+    assert ("x", "123\n") == (secret.read_text(), (tmp_path / "pid").read_text())
+    pid_file.remove()
+    assert ["secret"] == os.listdir(tmp_path)
+
+
 def test_those_who_find_a_stale_socket_take_turns(tmp_path, monkeypatch):
     """Else the slower one removes the socket of the faster one; a lock that is never let go of stops nobody."""
     path = tmp_path / "s"
