@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkconf import spec
-from dkconf.files.reading import FileProblem, is_folder, read_file
+from dkconf.files.problems import kind
+from dkconf.files.reading import FileProblem, is_folder, look, read_file
 from dkconf.spec import ignores
 from dkconf.spec.findings import Finding, Skipped, in_order, quote
 from dkconf.spec.model import Inventory
@@ -99,7 +101,22 @@ def _repository(repository: git.Repository | None, path: Path) -> tuple[list[Fin
     if not repository.line("rev-parse", "--git-dir"):
         why = repository.git.problem or "git is not installed, or refuses this repository"
         return [], [Skipped(name, why) for name in names]
+    if odd := _odd_file(repository.top, path):
+        return [], [Skipped(name, odd) for name in names]
     return [*_private_keys(repository), *_kept_out(repository, path)], []
+
+
+def _odd_file(top: Path, path: Path) -> str:
+    """Return the words about a file that git would wait for without end, on the way from the top to the inventory."""
+    folder = path.parent.resolve()
+    for each in (folder, *folder.parents):
+        for name in (".gitignore", ".gitattributes"):
+            found = look(str(each / name), within=str(top))
+            if found and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+                return f"{each / name} is {kind(found.st_mode)}"
+        if each == top:
+            break
+    return ""
 
 
 def _private_keys(repository: git.Repository) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -320,3 +321,22 @@ def test_public_key_of_another_kind_is_told(repository):
     repository.change("s1: {state: active}", "s1: {state: active, bits: 3072}")
 
     assert "the key has 2048 bits, and the inventory says 3072" in found(repository, "KEY006")[1][0].message
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".gitattributes"])
+def test_a_pipe_that_git_would_wait_for_is_told(repository, name):
+    """Git opens such a file whatever it is, and waits for somebody to write."""
+    (repository.top / name).unlink(missing_ok=True)
+    os.mkfifo(repository.top / name)
+
+    skipped = {s.name: s.reason for s in checks.check(repository.inventory).skipped}
+
+    assert f"{repository.top / name} is a named pipe" == skipped["KEY003"] == skipped["KEY009"]
+
+
+def test_a_pipe_in_the_place_of_a_repository(repository):
+    """The inventory is checked all the same, at once."""
+    shutil.rmtree(repository.top / ".git")
+    os.mkfifo(repository.top / ".git")
+
+    assert checks.check(repository.inventory).domains == 1
