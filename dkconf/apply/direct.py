@@ -30,9 +30,10 @@ from pathlib import Path
 
 from dkconf.desired.state import Service
 from dkconf.errors import DkconfError
+from dkconf.files import reading
 from dkconf.files.folders import Way, others_write
 from dkconf.files.reading import FileProblem, open_file, read_file, read_handle
-from dkconf.files.writing import make_folders, write_file
+from dkconf.files.writing import make_folders, remove_file, write_file
 from dkconf.probe import live
 from dkconf.probe.process import Expected, Held, Process, boot, differs, hold, look, start_at, start_now
 
@@ -126,15 +127,15 @@ class Direct:
 
     def _forget(self, service: Service) -> None:
         for ending in ("process", "pid"):
-            self._own(service, ending).unlink(missing_ok=True)
+            remove_file(str(self._own(service, ending)))
 
     def _make_directory(self) -> None:
         try:
             make_folders(self._directory, mode=0o711)
-            found = os.stat(self._directory, follow_symlinks=False)
+            found = reading.look(self._directory)
         except (FileProblem, OSError) as error:
             raise ServiceFailed(f"{self._directory}: {error}") from error
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        if not found or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise ServiceFailed(
                 f"{self._directory}: is not a directory of our own that only we may write to; remove it"
             )

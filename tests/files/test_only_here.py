@@ -36,24 +36,34 @@ BY_FOLDER = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
 FIXED = ("/proc", "/sys/", "/dev/null", "/run")
 """Paths written out in the source, in folders that are the kernel's or root's alone."""
 
+OURS = ("system", "way", "self")
+"""Ends of names of what is no path: a `System`, which is `files` for a host, and a `Way` of `files`."""
+
 DESCRIPTOR = "it is given a descriptor"
 TEMPLATE = "a template of our own installation"
-GIT = "looks at a repository as git will"
-OWN_RECORD = "a record in a directory that root alone can write"
+GIT = "looks at a repository as git will, folder by folder"
 PID_FILE = "a pid file, which is confirmed by the process itself"
 PROC = "is given paths of /proc alone"
+ROOTS = "looks for scripts and links in /etc/init.d and /etc/rc*.d, for words and choices only"
+SURVEY = "looks for what belongs to a user, for words and choices only"
 SOCKET = "a socket of the server's own: bound by its path; owner and mode are changed by files.writing"
 EXCEPTIONS = {
     ("apply/clock.py", "RealClock.boot_id"): PROC,
     ("apply/disk.py", "RealSystem.listdir"): DESCRIPTOR,
     ("apply/disk.py", "RealSystem.write"): DESCRIPTOR,
     ("apply/disk.py", "_copy_xattrs"): DESCRIPTOR,
-    ("apply/services.py", "Services._start_directly"): OWN_RECORD,
-    ("apply/services.py", "Services._stop_directly"): OWN_RECORD,
-    ("apply/services.py", "_pid_in"): PID_FILE,
+    ("apply/services.py", "Services._is_unknown"): ROOTS,
+    ("apply/services.py", "boot_links"): ROOTS,
     ("apply/stage.py", "_run_m4"): "a file without a name, for the output of m4, in a directory of root's",
+    ("apply/users.py", "_owned_by"): SURVEY,
+    ("apply/users.py", "_paths"): SURVEY,
     ("desired/templates.py", "template_root"): TEMPLATE,
     ("desired/templates.py", "_load"): TEMPLATE,
+    ("git/ask.py", "Asked._decide"): GIT,
+    ("git/ask.py", "find_top"): GIT,
+    ("git/trust.py", "Look._whole"): DESCRIPTOR,
+    ("git/trust.py", "Look.open"): GIT,
+    ("git/trust.py", "_read"): GIT,
     ("probe/live.py", "detach"): "starts a program, whose standard error goes to a new file of ours",
     ("probe/live.py", "find_master"): PID_FILE,
     ("probe/peers.py", "_read"): PROC,
@@ -65,10 +75,6 @@ EXCEPTIONS = {
     ("server/listen.py", "_turn"): SOCKET,
     ("server/listen.py", "_bind_unix"): SOCKET,
     ("server/listen.py", "_remove_stale"): SOCKET,
-    ("spec/repository.py", "_named"): GIT,
-    ("spec/repository.py", "_parts"): GIT,
-    ("spec/repository.py", "find_top"): GIT,
-    ("spec/repository.py", "other_writer"): GIT,
 }
 """(module, function) -> why it may."""
 
@@ -103,8 +109,8 @@ def is_used(node: ast.AST) -> str:
     first = node.args[0] if node.args else None
     if name in FUNCTIONS:
         return "" if is_fixed(first) or BY_FOLDER & {k.arg for k in node.keywords} else name
-    if not isinstance(node.func, ast.Attribute) or name_of(node.func.value).endswith("system"):
-        return ""  # a `System`, which is `files` for a host
+    if not isinstance(node.func, ast.Attribute) or name_of(node.func.value).endswith(OURS):
+        return ""
     method = node.func.attr
     if method in METHODS or (method == "replace" and len(node.args) == 1 and not node.keywords):
         return "" if is_fixed(node.func.value) else f".{method}"
