@@ -20,7 +20,7 @@ from dkconf.errors import Locked
 from dkconf.files.folders import LINK_ERRORS, Misled, folders_above, holds, open_folder, others_write
 from dkconf.files.problems import FileProblem, kind
 from dkconf.files.reading import read_file, read_handle, refuse_others
-from dkconf.files.writing import make_folders, new_folder, write_all
+from dkconf.files.writing import make_folders, new_folder, out_of_the_way, write_all
 from dkconf.plan.actual import FileState
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -109,7 +109,7 @@ class RealSystem:
         with self.step(f"write:{path}"), self._parent(path) as (folder, name):
             uid, gid = self._ids(path, state.owner, state.group)
             temporary = f".{name}{TEMPORARY}"
-            _out_of_the_way(temporary, folder)
+            out_of_the_way(folder, temporary)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             handle = os.open(temporary, flags, 0o600, dir_fd=folder)
             try:
@@ -194,7 +194,7 @@ class RealSystem:
     def symlink(self, path: str, target: str) -> None:
         with self.step(f"symlink:{path}"), self._parent(path) as (folder, name):
             temporary = f".{name}{TEMPORARY}"
-            _out_of_the_way(temporary, folder)
+            out_of_the_way(folder, temporary)
             os.symlink(target, temporary, dir_fd=folder)
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
@@ -206,7 +206,7 @@ class RealSystem:
             temporary = f".{name}{TEMPORARY}"
             # Looked for first: on a read-only file system even a name that is not there cannot be unlinked.
             if holds(folder, temporary):
-                _out_of_the_way(temporary, folder)
+                out_of_the_way(folder, temporary)
 
     @contextmanager
     def lock(self, path: str, holder: dict[str, Any]) -> Iterator[None]:
@@ -378,13 +378,3 @@ def _copy_xattrs(folder: int, name: str, handle: int) -> None:
         return
     finally:
         os.close(old)
-
-
-def _out_of_the_way(temporary: str, folder: int) -> None:
-    """Remove what stands at the name of a temporary file: of a run that was killed, or put there to be in the way."""
-    try:
-        os.unlink(temporary, dir_fd=folder)
-    except FileNotFoundError:
-        pass
-    except (IsADirectoryError, PermissionError):  # which of the two a folder gives differs between kernels
-        shutil.rmtree(temporary, dir_fd=folder)

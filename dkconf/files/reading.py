@@ -170,6 +170,8 @@ def read_below(
                 for name in sorted((*names, *(n for n in links if n not in leave_out))):
                     relative = os.path.normpath(f"{base}/{name}")
                     found[relative] = _read_in(handle, name, f"{path}/{relative}", limit, closed)
+        except RecursionError:
+            raise FileProblem(f"{path}: has folders within folders without end; take them away") from None
         finally:
             os.close(top)
     return found
@@ -374,7 +376,8 @@ def refuse_others(path: str, handle: int, folder: int, closed: bool = False) -> 
     if _borrowed(os.fstat(folder), info):
         raise FileProblem(
             f"{path}: is closed to others and belongs to user {info.st_uid}, but others may have put it there: the "
-            f"folder belongs to user {os.fstat(folder).st_uid}; give it to that user (chown) or lay it elsewhere"
+            f"folder belongs to user {os.fstat(folder).st_uid}; let that user read it (chown, chgrp or chmod), or lay "
+            "it elsewhere"
         )
 
 

@@ -96,6 +96,23 @@ def test_a_planted_temporary_file_is_not_followed(system: RealSystem, tmp_path: 
     assert b"new" == (tmp_path / "etc/a").read_bytes()
 
 
+def test_folders_without_end_are_not_in_the_way(system: RealSystem, tmp_path: Path) -> None:
+    """The mail user can make more folders within folders, under the temporary file's name, than a stack has calls."""
+    here = os.open(tmp_path / "etc", os.O_RDONLY)
+    name = ".a.dkconf-tmp"
+    for _ in range(3000):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here, name = below, "x"
+    os.close(here)
+
+    system.write("/etc/a", state(b"new"))
+
+    assert b"new" == (tmp_path / "etc/a").read_bytes()
+    subprocess.run(["rm", "-rf", str(tmp_path / "etc")], check=True)
+
+
 @needs_root
 def test_a_link_to_a_folder_is_followed_only_if_root_set_it(system: RealSystem, tmp_path: Path) -> None:
     """The mail user owns /etc/mail: a link in the place of its m4 leads neither reading nor writing elsewhere."""
