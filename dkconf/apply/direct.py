@@ -30,10 +30,12 @@ from pathlib import Path
 
 from dkconf.desired.state import Service
 from dkconf.errors import DkconfError
-from dkconf.files import reading
+from dkconf.files import looking
 from dkconf.files.folders import Way, others_write
+from dkconf.files.making import make_folders
 from dkconf.files.reading import FileProblem, open_file, read_file, read_handle
-from dkconf.files.writing import make_folders, remove_file, write_file
+from dkconf.files.removing import remove_file
+from dkconf.files.writing import write_file
 from dkconf.probe import live
 from dkconf.probe.process import Expected, Held, Process, boot, differs, hold, look, start_at, start_now
 
@@ -132,7 +134,7 @@ class Direct:
     def _make_directory(self) -> None:
         try:
             make_folders(self._directory, mode=0o711)
-            found = reading.look(self._directory)
+            found = looking.look(self._directory)
         except (FileProblem, OSError) as error:
             raise ServiceFailed(f"{self._directory}: {error}") from error
         if not found or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:

@@ -18,9 +18,11 @@ from dkconf.apply.steps import Hook, Steps
 from dkconf.apply.system import TEMPORARY, SystemProblem, holder_words, said
 from dkconf.errors import Locked
 from dkconf.files.folders import LINK_ERRORS, Misled, folders_above, holds, open_folder, others_write
+from dkconf.files.making import make_folders, new_folder
 from dkconf.files.problems import FileProblem, kind
 from dkconf.files.reading import read_file, read_handle, refuse_others
-from dkconf.files.writing import make_folders, new_folder, out_of_the_way, write_all
+from dkconf.files.removing import out_of_the_way
+from dkconf.files.writing import write_all
 from dkconf.plan.actual import FileState
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

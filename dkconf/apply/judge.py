@@ -20,7 +20,7 @@ from dkconf.apply.stage import RUN_DIRECTORY, Staged, private_directory
 from dkconf.apply.throwaway import Throwaway, ThrowawayFailed
 from dkconf.desired.state import DesiredState, MilterFilter, Signature
 from dkconf.errors import Refusal
-from dkconf.files.writing import remove_tree
+from dkconf.files.removing import remove_tree
 from dkconf.probe import canary, milterping, signatures
 from dkconf.probe.canary import Canary
 from dkconf.probe.hostname import host_name, qualified_name

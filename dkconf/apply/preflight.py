@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from dkconf.apply.services import systemd_runs
 from dkconf.desired.state import HostPaths, Service
-from dkconf.files.reading import FileProblem, is_file, is_folder, may_read, may_run, may_write, read_file
+from dkconf.files.looking import is_file, is_folder, may_read, may_run, may_write
+from dkconf.files.reading import FileProblem, read_file
 from dkconf.probe.hostname import host_name, qualified_name
 from dkconf.sendmail import m4, mc
 

@@ -25,8 +25,11 @@ from typing import Self
 
 from dkconf.desired.state import HostPaths, MilterFilter
 from dkconf.errors import DkconfError, Refusal, Refused
-from dkconf.files.reading import FileProblem, list_folder, look, read_file
-from dkconf.files.writing import NOBODYS, make_folders, remove_tree, write_file
+from dkconf.files.looking import list_folder, look
+from dkconf.files.making import NOBODYS, make_folders
+from dkconf.files.reading import FileProblem, read_file
+from dkconf.files.removing import remove_tree
+from dkconf.files.writing import write_file
 from dkconf.probe import process
 from dkconf.probe.live import stat_of
 from dkconf.sendmail import cf, endpoint, mc

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dkconf.files.writing import open_to_append
+from dkconf.files.standing import open_to_append
 
 Hook = Callable[[str, str], None]
 """Called with a step's name and "before" or "after"; whatever it raises, the step raises."""

@@ -24,7 +24,9 @@ from dkconf.apply.stage import RECORD
 from dkconf.apply.users import user_exists
 from dkconf.desired.state import DesiredState, MilterFilter, Service
 from dkconf.errors import DkconfError
-from dkconf.files.writing import give_folder, make_folders, open_new, write_file
+from dkconf.files.making import make_folders
+from dkconf.files.standing import give_folder, open_new
+from dkconf.files.writing import write_file
 from dkconf.probe.live import PATH, stat_of
 from dkconf.probe.process import end_members, end_session, hold, start_now
 

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import dkconf
 from dkconf.errors import DkconfError
-from dkconf.files.writing import make_folders, make_link, open_to_append, remove_file, write_file
+from dkconf.files.making import make_folders
+from dkconf.files.removing import remove_file
+from dkconf.files.standing import open_to_append
+from dkconf.files.writing import make_link, write_file
 
 UNIT = "dkconf-revert"
 BOOT_UNIT = "/etc/systemd/system/dkconf-recover.service"

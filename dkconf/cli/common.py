@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from dkconf.errors import DkconfError, Status
-from dkconf.files.reading import is_folder, is_there
+from dkconf.files.looking import is_folder, is_there
 
 F = TypeVar("F", bound=Callable[..., Any])
 

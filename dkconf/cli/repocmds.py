@@ -10,7 +10,7 @@ import click
 from dkconf.cli.common import finish, inventory_path, option_inventory, option_json, say
 from dkconf.errors import DkconfError, Status, UsageProblem
 from dkconf.files.folders import CHECKOUT
-from dkconf.files.reading import is_folder
+from dkconf.files.looking import is_folder
 from dkconf.files.writing import write_file
 
 PLATFORMS = ("debian", "rhel", "freebsd")

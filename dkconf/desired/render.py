@@ -13,8 +13,9 @@ from dkconf.desired.builder import build
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.records import PublicKeys, records
 from dkconf.desired.zonetext import zone_lines
+from dkconf.files.making import make_folders
 from dkconf.files.reading import FileProblem, read_file
-from dkconf.files.writing import Below, make_folders
+from dkconf.files.trees import Below
 from dkconf.spec.model import Inventory
 
 LIST_NAME = ".dkconf-rendered"

@@ -10,15 +10,15 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dkconf.files.folders import CHECKOUT, LINK_ERRORS, TO_LIST, TO_PASS, Misled, Way, open_folder, others_write
+from dkconf.files.folders import Misled, Way, others_write
 from dkconf.files.problems import FileProblem, kind, said
 
-__all__ = ["FileProblem", "TooLarge", "Tree", "given_descriptor", "open_file", "read_file", "read_given"]
+__all__ = ["FileProblem", "TooLarge", "given_descriptor", "open_file", "read_file", "read_given", "read_handle"]
 
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 _AT_ONCE = 1 << 20
 _GIVEN = re.compile(r"-|/dev/std(?P<name>in|out|err)|/dev/fd/(?P<number>\d{1,4})|/proc/self/fd/(?P<again>\d{1,4})")
 _NAMED = {"in": 0, "out": 1, "err": 2}
@@ -60,12 +60,12 @@ def open_file(path: str, *, within: str = "", closed: bool = False) -> int:
     Raises:
         As `read_file`, the limit apart.
     """
-    with _told(path), Way(path, within) as way:
-        return _regular(path, way.open(_FLAGS), way.folder, closed)
+    with told(path), Way(path, within) as way:
+        return regular(path, way.open(FLAGS), way.folder, closed)
 
 
 @contextmanager
-def _told(path: str) -> Iterator[None]:
+def told(path: str) -> Iterator[None]:
     """Say what is wrong with a path in words; that nothing is there stays FileNotFoundError."""
     try:
         yield
@@ -79,7 +79,7 @@ def _told(path: str) -> Iterator[None]:
         raise FileProblem(f"{path!a}: is no path; it holds a character that no path can have") from None
 
 
-def _regular(path: str, handle: int, folder: int, closed: bool = False) -> int:
+def regular(path: str, handle: int, folder: int, closed: bool = False) -> int:
     """Return the handle of a regular file; close that of anything else."""
     try:
         refuse_others(path, handle, folder, closed)
@@ -87,194 +87,6 @@ def _regular(path: str, handle: int, folder: int, closed: bool = False) -> int:
         os.close(handle)
         raise
     return handle
-
-
-class Tree:
-    """Many files below one folder, which is opened once: reading ten thousand is no slower than by their paths."""
-
-    def __init__(self, path: str, within: str = CHECKOUT) -> None:
-        """Remember where; nothing is opened yet."""
-        self.path, self._within = path, within
-        self._handle = -1
-
-    def read(self, folder: str, name: str, *, limit: int) -> bytes:
-        """Return the content of `folder/name`, each of them one part of a path.
-
-        Raises:
-            As `read_file`.
-        """
-        path = f"{self.path}/{folder}/{name}"
-        with _told(path):
-            if self._handle < 0:
-                self._handle = open_folder(self.path, to_pass=True, within=self._within)
-            try:
-                below = os.open(folder, TO_PASS, dir_fd=self._handle)
-            except NotADirectoryError:  # a link, or a file: the whole way knows which
-                return read_file(path, limit=limit, within=self._within)
-            try:
-                handle = _regular(path, os.open(name, _FLAGS, dir_fd=below), below)
-            except OSError as error:
-                if error.errno not in LINK_ERRORS:
-                    raise
-                return read_file(path, limit=limit, within=self._within)
-            finally:
-                os.close(below)
-        try:
-            return read_handle(handle, path, limit)
-        finally:
-            os.close(handle)
-
-    def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names in one of its folders ("" = in itself), sorted; none in what is no folder.
-
-        Raises:
-            As `list_folder`.
-        """
-        path = f"{self.path}/{folder}" if folder else self.path
-        with _told(path):
-            if self._handle < 0:
-                self._handle = open_folder(self.path, to_pass=True, within=self._within)
-            try:
-                handle = os.open(folder or ".", TO_LIST, dir_fd=self._handle)
-            except NotADirectoryError:
-                return list_folder(path, within=self._within)
-            try:
-                return tuple(sorted(os.listdir(handle)))
-            finally:
-                os.close(handle)
-
-    def __del__(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-
-
-def read_below(
-    path: str, *, limit: int, leave_out: Collection[str] = (), closed: bool = False
-) -> dict[str, bytes | FileProblem]:
-    """Return every file below a folder by its relative path; for what is not read, why. No link below is followed.
-
-    Args:
-        leave_out: Names of folders that are not looked into.
-        closed: As for `read_file`.
-
-    Raises:
-        As `list_folder`.
-    """
-    found: dict[str, bytes | FileProblem] = {}
-    with _told(path):
-        top = open_folder(path)
-        try:
-            for base, folders, names, handle in os.fwalk(".", dir_fd=top):
-                links = [n for n in folders if stat.S_ISLNK(os.stat(n, dir_fd=handle, follow_symlinks=False).st_mode)]
-                folders[:] = sorted(n for n in folders if n not in leave_out and n not in links)
-                for name in sorted((*names, *(n for n in links if n not in leave_out))):
-                    relative = os.path.normpath(f"{base}/{name}")
-                    found[relative] = _read_in(handle, name, f"{path}/{relative}", limit, closed)
-        except RecursionError:
-            raise FileProblem(f"{path}: has folders within folders without end; take them away") from None
-        finally:
-            os.close(top)
-    return found
-
-
-def _read_in(folder: int, name: str, path: str, limit: int, closed: bool) -> bytes | FileProblem:
-    try:
-        with _told(path):
-            handle = _regular(path, os.open(name, _FLAGS, dir_fd=folder), folder, closed)
-        try:
-            return read_handle(handle, path, limit)
-        finally:
-            os.close(handle)
-    except FileNotFoundError:
-        return FileProblem(f"{path}: is gone again")
-    except FileProblem as problem:
-        return problem
-
-
-def list_folder(path: str, *, within: str = "") -> tuple[str, ...]:
-    """Return the names in a folder, sorted.
-
-    Raises:
-        FileProblem: It cannot be listed, or is reached by a link that is not followed.
-        FileNotFoundError: There is no such folder.
-    """
-    with _told(path):
-        handle = open_folder(path, within=within)
-        try:
-            return tuple(sorted(os.listdir(handle)))
-        finally:
-            os.close(handle)
-
-
-def folder_info(path: str, *, within: str = "") -> os.stat_result:
-    """Return what is known of a folder: owner and mode.
-
-    Raises:
-        As `list_folder`.
-    """
-    with _told(path):
-        handle = open_folder(path, to_pass=True, within=within)
-        try:
-            return os.fstat(handle)
-        finally:
-            os.close(handle)
-
-
-def look(path: str, *, within: str = "") -> os.stat_result | None:
-    """Return what is known of a file, folder or link itself; None if nothing is there.
-
-    For words and choices only: what is then opened may be another thing.
-
-    Raises:
-        FileProblem: The way there has a link that is not followed, or is closed to us.
-    """
-    try:
-        with _told(path), Way(path, within) as way:
-            try:
-                name = way.to_last(follow=False)
-            except IsADirectoryError:
-                return os.fstat(way.folder)
-            return os.stat(name, dir_fd=way.folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def is_folder(path: str) -> bool:
-    """Return whether a path leads to a folder, by whatever links: for words and choices only."""
-    return os.path.isdir(path)
-
-
-def is_file(path: str) -> bool:
-    """Return whether a path leads to a regular file, by whatever links: for words and choices only."""
-    return os.path.isfile(path)
-
-
-def may_write(path: str) -> bool:
-    """Return whether a path leads to what we may write to: for words and choices only."""
-    return os.access(path, os.W_OK)
-
-
-def is_there(path: str) -> bool:
-    """Return whether a path leads anywhere: for words and choices only."""
-    return os.path.exists(path)
-
-
-def known(path: str) -> os.stat_result | None:
-    """Return what is known of what a path leads to, None if that is nothing: for words and choices only."""
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-def may_read(path: str) -> bool:
-    """Return whether a path leads to what we may read: for words and choices only."""
-    return os.access(path, os.R_OK)
-
-
-def may_run(path: str) -> bool:
-    """Return whether a path leads to what we may execute: for words and choices only."""
-    return os.access(path, os.X_OK)
 
 
 def read_handle(handle: int, path: str, limit: int) -> bytes:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dkconf.files.folders import ANYWHERE, folders_above
-from dkconf.files.reading import FileProblem, look
+from dkconf.files.looking import look
+from dkconf.files.reading import FileProblem
 
 
 def user_ids(owner: str) -> tuple[int, int] | None:

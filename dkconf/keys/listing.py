@@ -9,7 +9,8 @@ from typing import Literal
 
 from dkconf.errors import DkconfError
 from dkconf.files.folders import ANYWHERE
-from dkconf.files.reading import FileProblem, look, read_file
+from dkconf.files.looking import look
+from dkconf.files.reading import FileProblem, read_file
 from dkconf.keys.faults import file_faults
 from dkconf.keys.pairs import private_path
 from dkconf.keys.public import KeyFileError, PublicHalf, parse_der

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dkconf.files.folders import CHECKOUT
+from dkconf.files.looking import folder_info, look
+from dkconf.files.making import NOBODYS, Owner, make_folders
 from dkconf.files.problems import said
-from dkconf.files.reading import FileProblem, folder_info, look
-from dkconf.files.writing import NOBODYS, Owner, drafted, make_folders, opened_place, place
+from dkconf.files.reading import FileProblem
+from dkconf.files.writing import drafted, opened_place, place
 from dkconf.keys.faults import parent_faults, user_ids
 from dkconf.keys.public import KeyFileError, public_path
 

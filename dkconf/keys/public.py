@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.files.reading import FileProblem, Tree
+from dkconf.files.reading import FileProblem
+from dkconf.files.trees import Tree
 
 PUBLIC_SUFFIX = ".pub.pem"
 MAX_PEM_OCTETS = 16384

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 
-from dkconf.files.reading import read_below
-from dkconf.files.writing import NOBODYS, make_folders, write_file
+from dkconf.files.making import NOBODYS, make_folders
+from dkconf.files.trees import read_below
+from dkconf.files.writing import write_file
 from dkconf.probe import logs, smtp
 from dkconf.probe.live import PATH
 from dkconf.sendmail import cf, qf

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dkconf.files.reading import FileProblem, known, may_run, open_file
+from dkconf.files.looking import known, may_run
+from dkconf.files.reading import FileProblem, open_file
 from dkconf.sendmail import maillog
 
 FILES = ("/var/log/mail.log", "/var/log/maillog")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkconf import spec
+from dkconf.files.looking import is_folder, look
 from dkconf.files.problems import kind
-from dkconf.files.reading import FileProblem, is_folder, look, read_file
+from dkconf.files.reading import FileProblem, read_file
 from dkconf.spec import ignores
 from dkconf.spec.findings import Finding, Skipped, in_order, quote
 from dkconf.spec.model import Inventory

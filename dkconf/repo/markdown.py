@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dkconf.errors import DkconfError
-from dkconf.files.reading import is_folder
+from dkconf.files.looking import is_folder
 from dkconf.plan.redact import redact
 
 from .rendered import diff, read

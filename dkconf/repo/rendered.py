@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dkconf.files.reading import read_below
+from dkconf.files.trees import read_below
 
 Line = tuple[str, str]
 """(style, text), as the door prints it."""

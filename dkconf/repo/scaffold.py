@@ -16,8 +16,9 @@ from dkconf import __version__, spec
 from dkconf.desired import render_tree, write_tree
 from dkconf.desired.templates import template_root
 from dkconf.errors import DkconfError
-from dkconf.files.reading import is_folder, is_there, list_folder
-from dkconf.files.writing import make_folders, write_file
+from dkconf.files.looking import is_folder, is_there, list_folder
+from dkconf.files.making import make_folders
+from dkconf.files.writing import write_file
 from dkconf.spec import kinds
 from dkconf.spec.findings import quote
 

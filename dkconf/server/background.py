@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 
-from dkconf.files.writing import remove_kept, write_kept
+from dkconf.files.standing import remove_kept, write_kept
 from dkconf.server.fault import EX_OSERR, EX_SOFTWARE, StartFailure
 
 

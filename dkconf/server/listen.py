@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dkconf.files.writing import change_socket
+from dkconf.files.standing import change_socket
 from dkconf.server.fault import EX_NOUSER, EX_UNAVAILABLE, StartFailure
 
 # More than a kernel's default; it cuts the number to its own limit.

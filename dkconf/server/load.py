@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
-from dkconf.files.reading import known, may_read, may_run
+from dkconf.files.looking import known, may_read, may_run
 from dkconf.filter import args
 from dkconf.filter.config import ONLY_AT_START, Settings, SettingsError
 from dkconf.filter.engine import Engine, few

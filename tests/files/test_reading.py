@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from dkconf.files.folders import ANYWHERE, CHECKOUT
-from dkconf.files.reading import FileProblem, Tree, list_folder, look, open_file, read_file, read_given
+from dkconf.files.looking import list_folder, look
+from dkconf.files.reading import FileProblem, open_file, read_file, read_given
+from dkconf.files.trees import Tree
 from tests.files.conftest import ANOTHER, SOMEBODY, file, folder, give, link, needs_root
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from dkconf.files import writing
+from dkconf.files.making import make_folders
 from dkconf.files.reading import FileProblem
-from dkconf.files.writing import make_folders, write_file, write_given
+from dkconf.files.writing import write_file, write_given
 from tests.files.conftest import SOMEBODY, folder, link, needs_root
 
 
