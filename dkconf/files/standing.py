@@ -27,20 +27,26 @@ def change_socket(path: str, inode: tuple[int, int], *, uid: int = -1, gid: int 
     Raises:
         OSError: Something else is there, or the system says no.
     """
-    # A socket cannot be opened but for its name. FreeBSD has no /proc, but can change what is no link by its path.
-    handle = os.open(path, getattr(os, "O_PATH", 0) | os.O_NOFOLLOW | os.O_CLOEXEC)
+    held = getattr(os, "O_PATH", 0)
+    # A socket cannot be opened but for its name. Where the system has no such handle (FreeBSD before 13.1), what is
+    # changed is at least no link.
+    handle = os.open(path, held | os.O_NOFOLLOW | os.O_CLOEXEC) if held else -1
     try:
-        found = os.fstat(handle)
+        found = os.fstat(handle) if held else os.lstat(path)
         if (found.st_dev, found.st_ino) != inode or not stat.S_ISSOCK(found.st_mode):
             raise OSError(errno.EEXIST, "somebody else put something in its place", path)
-        held = f"/proc/self/fd/{handle}"
-        name, options = (held, {}) if os.path.exists(held) else (path, {"follow_symlinks": False})
+        name, follow = f"/proc/self/fd/{handle}", True
+        if not (held and os.path.exists(name)):
+            name, follow = path, False
         if (uid, gid) != NOBODYS:
-            os.chown(name, uid, gid, **options)
-        if mode >= 0:
-            os.chmod(name, mode, **options)
+            os.chown(name, uid, gid, follow_symlinks=follow)
+        if mode >= 0 and stat.S_IMODE(found.st_mode) != mode:
+            os.chmod(name, mode, follow_symlinks=follow)
+    except NotImplementedError:
+        raise OSError(errno.ENOTSUP, "the mode of a socket cannot be changed safely without /proc", path) from None
     finally:
-        os.close(handle)
+        if held:
+            os.close(handle)
 
 
 def give_folder(path: str, uid: int) -> None:

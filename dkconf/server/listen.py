@@ -1,7 +1,7 @@
 """Listening sockets: `inet:PORT@HOST`, `inet6:PORT@HOST`, `local:PATH`, `unix:PATH`, `fd:NUMBER`.
 
-A Unix socket is bound closed to everyone, gets its group and then its mode, and only then listens: at no time
-can somebody connect who may not. One left behind is removed only if nobody answers on it.
+A Unix socket is bound with its mode, gets its group, and only then listens: at no time can somebody connect who may
+not. One left behind is removed only if nobody answers on it.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _turn(path: str) -> Iterator[None]:
 def _bind_unix(spec: str, path: str, mode: int, gid: int) -> Listener:
     _remove_stale(spec, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o777)
+    mask = os.umask(0o777 & ~mode)
     try:
         sock.bind(path)
     except OSError:
@@ -179,6 +179,7 @@ def _bind_unix(spec: str, path: str, mode: int, gid: int) -> Listener:
     try:
         if gid >= 0:
             change_socket(path, listener.inode, gid=gid)
+        # Where the folder has an access list the umask did not count.
         change_socket(path, listener.inode, mode=mode)
         sock.listen(BACKLOG)
     except OSError:

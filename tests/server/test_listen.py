@@ -301,3 +301,14 @@ def test_what_somebody_puts_in_the_place_of_the_socket(tmp_path, monkeypatch, ac
         path.unlink()
         after = secret.stat()
         assert (before.st_mode, before.st_uid) == (after.st_mode, after.st_uid)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_mode_and_owner_without_proc(tmp_path, monkeypatch, mode):
+    """In a chroot: the mode is right from the start, and the owner is changed of what is no link."""
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    listener = listen.open_listener(f"local:{tmp_path}/s", mode, str(os.getegid()))
+    listen.owner_for(listener, os.geteuid(), os.getegid())
+
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == mode
+    listener.close(unlink=True)
