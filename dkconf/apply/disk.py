@@ -26,8 +26,11 @@ from dkconf.files.writing import write_all
 from dkconf.plan.actual import FileState
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-MAX_OCTETS = 64 * 1024 * 1024
-"""Of any one file: m4 may write a .cf of 16 MiB, and the journal of a host with 10,000 domains takes 20 MB."""
+MAX_OCTETS = 512 * 1024 * 1024
+"""Of a file in a folder of root's: the manifest of a host with 10,000 domains takes 22 MB, a journal holds two of them,
+and the largest inventory has 80,000."""
+MAX_OTHERS_OCTETS = 16 * 1024 * 1024
+"""Of a file in a folder that others can write, as /etc/mail is on Debian: as much as m4 may write for a .cf."""
 
 
 class RealSystem:
@@ -292,7 +295,8 @@ class RealSystem:
             handle = os.open(os.path.basename(real), _READ, dir_fd=folder)
             # Of a private key only owner and mode are looked at: it may be closed to whoever owns its folder.
             refuse_others(real, handle, folder, closed=not content)
-            octets = read_handle(handle, real, MAX_OCTETS) if content else b""
+            limit = MAX_OTHERS_OCTETS if others_write(os.fstat(folder)) else MAX_OCTETS
+            octets = read_handle(handle, real, limit) if content else b""
             return self._file_state(os.fstat(handle), octets)
         except FileNotFoundError:
             return None

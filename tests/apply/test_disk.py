@@ -435,6 +435,18 @@ def test_a_file_of_three_gigabytes_is_not_read(system: RealSystem, tmp_path: Pat
         system.read("/etc/a")
 
 
+def test_a_file_of_the_mail_users_is_small(system: RealSystem, mail: Path) -> None:
+    """Where others can write, no more is read than m4 may write."""
+    path = mail / "sendmail.cf"
+    path.touch()
+    os.truncate(path, 16 << 20)
+    assert system.read("/etc/mail/sendmail.cf") is not None
+    os.truncate(path, (16 << 20) + 1)
+
+    with pytest.raises(SystemProblem, match=r"such a file has at most 16,777,216"):
+        system.read("/etc/mail/sendmail.cf")
+
+
 @pytest.mark.parametrize("kind", ["fifo", "directory", "link"])
 def test_a_lock_that_is_no_file(system: RealSystem, tmp_path: Path, kind: str) -> None:
     """It is told at once."""
