@@ -20,6 +20,7 @@ from dkconf.errors import RemoteProtocolError
 from dkconf.filter import report
 from dkconf.filter.config import SCHEMES
 from dkconf.filter.engine import Engine
+from dkconf.filter.hosts import HostList
 from dkconf.filter.message import Message, Result
 from dkconf.filter.policy import PROGRAM, Decision, Finding
 from dkconf.filter.results import authentication_results, domainkey_status, printable
@@ -166,9 +167,10 @@ class Session:
     def connect(self, hostname: bytes, family: bytes, port: int, address: bytes) -> bytes | None:
         """Take the client's name and address; ACCEPT ends a peer's connection for us."""
         self._hostname, self._internal = hostname, None
-        # dk-filter: no address (sendmail -bs, a Unix socket) counts as the machine itself.
-        self._address = address if family in (b"4", b"6") else b"127.0.0.1"
-        if self.engine.peers and self.engine.peers.matches(self._hostname, self._address):
+        # A Unix socket is on this machine. Of any other family nothing is known, and without an address the name is
+        # a claim: Postfix sends U for a client of which it was told nothing.
+        self._address = address if family in (b"4", b"6") else b"127.0.0.1" if family == b"L" else b""
+        if self.engine.peers and self._is_one_of(self.engine.peers):
             self._count('connections_total{kind="peer"}')
             return codec.ACCEPT
         return None
@@ -324,9 +326,12 @@ class Session:
     def _is_internal(self, engine: Engine) -> bool:
         known = self._internal
         if known is None or known[0] is not engine:
-            found = engine.internal_hosts.matches(self._hostname, self._address)
+            found = self._is_one_of(engine.internal_hosts)
             self._internal = known = (engine, found)
         return known[1]
+
+    def _is_one_of(self, hosts: HostList) -> bool:
+        return bool(self._address) and hosts.matches(self._hostname, self._address)
 
     def _queue_id(self) -> str:
         """The job id: with Postfix it comes late, so it is read again at the end."""

@@ -2,9 +2,9 @@
 
 `sendmail -C CAND.cf -bs` over a private queue takes a message from a signing domain through the filters that
 really run. Nothing is delivered (DeliveryMode=q); the queued message is read instead. What the replies and
-the queue file say is what sendmail would do, except where a daemon differs from `-bs`: the connection is
-root@localhost without an address (filters take it for 127.0.0.1), there is no {daemon_name} and no
-{auth_type}, and a daemon's own filter list is not used; so the canary is run once per distinct list.
+the queue file say is what sendmail would do, except where a daemon differs from `-bs`: the connection is one from
+127.0.0.1, there is no {daemon_name} and no {auth_type}, and a daemon's own filter list is not used; so the canary is
+run once per distinct list.
 """
 
 from __future__ import annotations

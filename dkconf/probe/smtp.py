@@ -204,36 +204,49 @@ def connect_daemon(daemon: Daemon, timeout_seconds: float) -> Client:
 
 
 def spawn(argv: Sequence[str], timeout_seconds: float, environment: dict[str, str] | None = None) -> Client:
-    """Open a dialogue with the standard input and output of a program (`sendmail -bs`).
+    """Open a dialogue with a program (`sendmail -bs`) that has a connection from 127.0.0.1 as its input and output.
+
+    sendmail takes the client's address from there, as under inetd. Without one filters see a client of an unknown kind.
 
     Raises:
         SmtpFailed: It cannot be started.
     """
     try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd="/",
-        )
+        ours, theirs = _loopback_pair()
     except OSError as error:
+        raise SmtpFailed(f"127.0.0.1: {error.strerror or error}") from error
+    try:
+        with theirs:
+            end = theirs.fileno()
+            process = subprocess.Popen(argv, stdin=end, stdout=end, stderr=subprocess.DEVNULL, env=environment, cwd="/")
+    except OSError as error:
+        ours.close()
         raise SmtpFailed(f"{argv[0]}: {error.strerror}") from error
-    assert process.stdin is not None
-    assert process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
 
     def close() -> None:
-        stdin.close()
-        stdout.close()
+        ours.close()
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
-    os.set_blocking(stdin.fileno(), False)
-    client = Client(stdout.fileno(), stdin.fileno(), timeout_seconds, close)
+    ours.setblocking(False)
+    client = Client(ours.fileno(), ours.fileno(), timeout_seconds, close)
     client.pid = process.pid
     return client
+
+
+def _loopback_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a TCP connection within this machine: the client's, and that of the one who accepts it.
+
+    Raises:
+        OSError: There is no 127.0.0.1.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        while True:
+            theirs, peer = listener.accept()
+            if peer == ours.getsockname():
+                return ours, theirs
+            theirs.close()  # somebody else was quicker

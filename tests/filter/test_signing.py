@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dkconf.filter.config import Canonicalization, KeyEntry
+from dkconf.milter import codec, messages
 from tests.filter.mta import (
     BODY,
     HEADER,
@@ -123,10 +124,69 @@ def test_origin(
     assert ("DKIM-Signature" in dict(map(reversed, inserted(edits)))) == ours  # type: ignore[arg-type]
 
 
-def test_no_address_counts_as_the_machine_itself(mta: MakeMta) -> None:
-    """`sendmail -bs` has no client address (family U); dk-filter takes it for 127.0.0.1."""
-    client = mta()
-    client.session.connect(b"localhost", b"U", 0, b"")
+@pytest.mark.parametrize(
+    "family, address, ours",
+    [
+        (b"4", b"127.0.0.1", True),
+        (b"6", b"::1", True),
+        (b"6", b"IPv6:::1", True),
+        (b"6", b"ipv6:0:0:0:0:0:0:0:1", True),
+        (b"6", b"::ffff:127.0.0.1", True),
+        (b"6", b"fe80::1%eth0", True),
+        (b"L", b"", True),
+        (b"L", b"/run/some.sock", True),
+        (b"U", b"", False),
+        (b"U", b"127.0.0.1", False),
+        (b"X", b"127.0.0.1", False),
+        (b"\0", b"127.0.0.1", False),
+        (b"5", b"127.0.0.1", False),
+        (b"4", b"", False),
+        (b"4", b"127.0.0.1 ", False),
+        (b"4", b"127.0.0.01", False),
+        (b"4", b"127.1", False),
+        (b"4", b"2130706433", False),
+        (b"6", b"fe80::1%", False),
+        (b"6", b"::ffff:192.0.2.1", False),
+        (b"6", b"::127.0.0.1", False),
+        (b"6", b"1" * 100, False),
+        (b"4", b"127.0.0.\xb1", False),
+    ],
+)
+@pytest.mark.parametrize("hostname", [b"unknown", b"[127.0.0.1]"])
+def test_what_an_address_must_be(mta: MakeMta, family: bytes, address: bytes, ours: bool, hostname: bytes) -> None:
+    """A Unix socket is on this machine; an address of an unknown family is nobody's, whatever it says."""
+    hosts = ("127.0.0.1", "::1", "fe80::/10")
+    client, peer = mta(internal_hosts=hosts), mta(peers=hosts)
+    packet = codec.packet(b"C", hostname + b"\0" + family + b"\x04\x01" + address + b"\0")
+    (command,) = codec.Decoder().feed(packet)
+    assert isinstance(command, messages.Connect)
+    client.session.connect(*command)
+
+    assert letters(client.send(HEADER)) == ("iic" if ours else "ic")
+    assert (peer.session.connect(*command) == codec.ACCEPT) is ours
+
+
+@pytest.mark.parametrize("family", [b"U", b"X"])
+def test_a_name_without_an_address_is_nobodys(mta: MakeMta, family: bytes) -> None:
+    """The MTA has the name from the address; where it has none of a known family, the name says nothing."""
+    client = mta(internal_hosts=("localhost", "127.0.0.1"), peers=("localhost",))
+
+    assert client.session.connect(b"localhost", family, 0, b"") is None
+    assert letters(client.send(HEADER)) == "ic"
+
+
+def test_without_a_connect_nobody_is_ours(mta: MakeMta) -> None:
+    """Neither before the first CONNECT, nor between one connection and the next on the same socket."""
+    client = mta(at=b"127.0.0.1")
+    client.session.close()
+
+    assert letters(client.send(HEADER)) == "ic"
+
+
+def test_other_signs_hold_without_an_address(mta: MakeMta) -> None:
+    """A client that has authenticated is ours, wherever it comes from."""
+    client = mta(sends={b"{auth_type}": b"PLAIN"})
+    client.session.connect(b"unknown", b"U", 0, b"")
 
     assert letters(client.send(HEADER)) == "iic"
 

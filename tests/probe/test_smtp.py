@@ -135,6 +135,13 @@ def test_dialogue_with_a_program() -> None:
         assert 250 == client.command("EHLO", "EHLO me").code
 
 
+def test_a_program_has_a_client_of_this_machine() -> None:
+    """The program's input and output are a connection from 127.0.0.1: sendmail gives filters that address."""
+    program = "import socket; link = socket.socket(fileno=0); print('220', *link.getpeername(), flush=True)"
+    with smtp.spawn([sys.executable, "-c", program], 10) as client:
+        assert client.banner().text.startswith("220 127.0.0.1 ")
+
+
 def test_program_that_is_missing() -> None:
     """A program that cannot be started is named."""
     with pytest.raises(smtp.SmtpFailed, match="/nonexistent/sendmail"):
