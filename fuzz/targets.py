@@ -80,8 +80,9 @@ def sender_address(octets: bytes) -> None:
 
 
 def authentication_results(octets: bytes) -> None:
-    """Reading never raises; what is written from it is one field that reads back with as many results."""
+    """Reading never raises; whose it is claims it; what is written from it is one field with as many results."""
     found = authres.authserv_id_of(octets)
+    assert authres.claims(octets, "mx.example.com" if found is None else found)
     parsed = authres.parse_authres(octets)
     assert parsed is None or parsed.authserv_id == found
     if parsed is not None:

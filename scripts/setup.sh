@@ -11,10 +11,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # What the lab, the live tests and the benchmark run. python3-venv only where no Python with venv is there.
-PACKAGES="sendmail-bin sendmail-base sendmail-cf m4 opendkim opendkim-tools miltertest libmail-dkim-perl bind9
+PACKAGES="sendmail-bin sendmail-base sendmail-cf m4 opendkim opendkim-tools miltertest opendmarc libmail-dkim-perl bind9
     openssl gcc libc6-dev iproute2 util-linux mount procps passwd"
 # package:service, for those that Debian would start
-SERVICES="sendmail-bin:sendmail opendkim:opendkim bind9:named"
+SERVICES="sendmail-bin:sendmail opendkim:opendkim opendmarc:opendmarc bind9:named"
 POLICY=/usr/sbin/policy-rc.d
 SAVED=/usr/sbin/policy-rc.d.dkconf-saved
 MARK="# written by dkconf's scripts/setup.sh for the time of an installation"
@@ -96,6 +96,20 @@ install_packages() {
     rm -f "$said"
 }
 
+# Print the packages $*, and with opendmarc the one that spares it a database's client of 100 MB, unless a machine has
+# another of its kind: they exclude each other.
+without_database() {
+    [ $# = 0 ] || printf '%s ' "$@"
+    case " $* " in
+        *" opendmarc "*)
+            for other in mysql pgsql sqlite3; do
+                [ -n "$(missing_packages "dbconfig-$other")" ] || return 0
+            done
+            printf 'dbconfig-no-thanks '
+            ;;
+    esac
+}
+
 # Print why apt-get failed, on one line.
 reason() {
     sed -n 's/^E: //p' "$said" | head -n 1
@@ -129,7 +143,7 @@ wanted=""
 if [ "${1:-}" != --python ] && [ "$(uname)" = Linux ]; then
     command -v dpkg-query > /dev/null || fail "this is no Debian; install by hand what ${0##*/} names, or --python"
     # shellcheck disable=SC2086 # a list of words
-    wanted=$(missing_packages $PACKAGES)
+    wanted=$(without_database $(missing_packages $PACKAGES))
 fi
 [ -n "$python" ] || wanted="$wanted python3-venv"
 if [ -n "$wanted" ]; then

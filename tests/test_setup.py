@@ -87,3 +87,29 @@ def test_without_a_network_it_says_so(machine: Machine) -> None:
 
     assert "Could not resolve" in line
     assert not machine.installed
+
+
+def test_opendmarc_comes_without_a_database(machine: Machine) -> None:
+    """Debian's package would bring a database's client of 100 MB; a machine that has one for others keeps it."""
+    machine.stub("id", "echo 1000")
+
+    assert "opendmarc" in one_line(machine.run())
+    assert "dbconfig-no-thanks" in one_line(machine.run())
+    machine.stub("dpkg-query", 'echo "installed=dbconfig-mysql "')
+    assert "dbconfig-no-thanks" not in one_line(machine.run())
+
+
+def test_where_nothing_is_missing_apt_is_not_called(machine: Machine) -> None:
+    """A second run is quick, and needs neither root nor a network."""
+    machine.stub("dpkg-query", "for package; do printf 'installed=%s ' \"$package\"; done")
+    machine.stub("id", "echo 1000")
+    machine.stub("python3", "exit 0")
+    (machine.checkout / ".venv" / "bin").mkdir(parents=True)
+    (machine.checkout / ".venv" / "made-by").write_text(f"{machine.stubs}/python3\n")
+    (machine.checkout / ".venv" / "bin" / "python").symlink_to(machine.stubs / "python3")
+
+    ran = machine.run()
+
+    assert (0, "") == (ran.returncode, ran.stderr)
+    assert not machine.installed
+    assert "apt-get" not in machine.log.read_text()

@@ -26,6 +26,7 @@ STATUS: Final = b"domainkey-status"
 _AUTHRES, _STATUS, _SIGNED = 1, 2, 3
 # Fields that are looked at while the header arrives.
 _KINDS: Final = {AUTHRES: _AUTHRES, STATUS: _STATUS, b"domainkey-signature": _SIGNED}
+_PROPER: Final = {AUTHRES: b"Authentication-Results", STATUS: b"DomainKey-Status"}
 
 
 class Result(NamedTuple):
@@ -42,11 +43,10 @@ class Message:
     """The state of one message; made at MAIL, gone after its final reply."""
 
     __slots__ = (
-        "_authres_seen",
         "_beyond",
         "_octets",
+        "_seen",
         "_signed",
-        "_status_seen",
         "_unremoved",
         "_updates",
         "attempted",
@@ -86,7 +86,8 @@ class Message:
         self.lines: LineWatch | None = None
         self._updates: tuple[Callable[[bytes | memoryview], None], ...] = ()
         self._signed = False
-        self._octets = self._beyond = self._authres_seen = self._status_seen = self._unremoved = 0
+        self._seen: dict[bytes, int] = {}
+        self._octets = self._beyond = self._unremoved = 0
 
     def add(self, pairs: Iterable[tuple[bytes, bytes]], leading_space: bool) -> None:
         """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept."""
@@ -115,17 +116,23 @@ class Message:
             self._signed = True
         elif kind == _AUTHRES:
             # Counted even when the header is too large, so that no amount of header hides a forged result.
-            self._authres_seen += 1
+            occurrence = self._occurrence(field)
             if claims(field.value, self.authserv_id):
-                self._remove(self._authres_seen, b"Authentication-Results")
+                self._remove(occurrence, field)
         elif kind == _STATUS and self.engine.settings.domainkey_status:
-            self._status_seen += 1
-            self._remove(self._status_seen, b"DomainKey-Status")
+            self._remove(self._occurrence(field), field)
 
-    def _remove(self, occurrence: int, name: bytes) -> None:
+    def _occurrence(self, field: HeaderField) -> int:
+        """Which field of its name this is, from 1. An MTA that keeps blanks before the colon counts that as a name."""
+        name = field.name.lower()
+        self._seen[name] = count = self._seen.get(name, 0) + 1
+        return count
+
+    def _remove(self, occurrence: int, field: HeaderField) -> None:
         """Note a field that must not pass; as many as a header may have fields, whatever comes."""
         if len(self.removals) < self.engine.settings.header_fields:
-            self.removals.append((occurrence, name))
+            # Whatever its case, but with the blanks that an MTA may have kept.
+            self.removals.append((occurrence, _PROPER[field.lower] + field.name[len(field.lower) :]))
         else:
             self._unremoved += 1
 
@@ -235,16 +242,14 @@ class Message:
         """The fields as they leave, without those to be deleted."""
         if not self.removals:
             return self.fields
-        gone = set(self.removals)
-        seen = {AUTHRES: 0, STATUS: 0}
-        names = {AUTHRES: b"Authentication-Results", STATUS: b"DomainKey-Status"}
+        gone = {(occurrence, name.lower()) for occurrence, name in self.removals}
+        seen: dict[bytes, int] = {}
         out = []
         for field in self.fields:
-            if field.lower in seen:
-                seen[field.lower] += 1
-                if (seen[field.lower], names[field.lower]) in gone:
-                    continue
-            out.append(field)
+            name = field.name.lower()
+            seen[name] = occurrence = seen.get(name, 0) + 1
+            if (occurrence, name) not in gone:
+                out.append(field)
         return out
 
     def _begin_body(self) -> None:

@@ -1,9 +1,9 @@
 """Authentication-Results (RFC 8601): read tolerantly, written so that nothing can be injected.
 
-Reading needs little: whose field it is, and for tests what it says. Peers fell over strict parsers (real
-mail has fields without an authserv-id) and over the values of attackers written out as they came. So
-`authserv_id_of` never raises, and `result_text` quotes whatever is not a plain token and drops every
-control character.
+Whose field it is `authservid` says (`claims`). Here is what a field says, as one tolerant reader has it. Peers fell
+over strict parsers (real mail has fields without an authserv-id) and over the values of attackers written out as they
+came. So `authserv_id_of` never raises, and `result_text` quotes whatever is not a plain token and drops every control
+character.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from dkconf.mail.authservid import MAX_FIELD_OCTETS, SUPPORTED_VERSION, claims
+
+__all__ = [
+    "AuthRes",
+    "ResInfo",
+    "authserv_id_of",
+    "claims",
+    "format_authres",
+    "parse_authres",
+    "result_text",
+    "signature_prefixes",
+]
+
 MAX_VALUE_OCTETS = 256
 """Longest property value or reason written; longer ones are cut. Mail readers lose data over fields too
 long."""
-MAX_PARSED_OCTETS = 65536
-"""A field longer than this counts as unparsable."""
-SUPPORTED_VERSION = 1
-"""Of the field, RFC 8601 section 2.6."""
 FOLD_COLUMN = 76
 """A line is folded before it grows beyond this."""
 
@@ -161,21 +170,6 @@ def authserv_id_of(value: bytes) -> str | None:
     return found[0] if found is not None else None
 
 
-def claims(value: bytes, authserv_id: str) -> bool:
-    """Return True if the field may be taken for ours: it has our authserv-id in any spelling, cannot be parsed,
-    or is of a version that is not known.
-
-    Such a field must not reach a reader if it came from outside (RFC 8601 section 5). A reader may be more
-    forgiving than the grammar: ours with something around it (`<mx.example.com>`, `mx.example.com/1`) is ours.
-    """
-    found = _head(value)
-    if found is None or found[1] != SUPPORTED_VERSION:
-        return True
-    ours = authserv_id.rstrip(".").lower()
-    text = found[0].lower()
-    return ours in {word.strip("'").rstrip(".") for word in (text, *_TOKEN.findall(text))}
-
-
 def parse_authres(value: bytes) -> AuthRes | None:
     """Return what a field says, or None if it cannot be parsed as far as its results."""
     head = _head(value)
@@ -202,7 +196,7 @@ def parse_authres(value: bytes) -> AuthRes | None:
 
 def _head(value: bytes) -> tuple[str, int, int] | None:
     """Return (authserv-id, version, position behind the first semicolon or at the end)."""
-    if len(value) > MAX_PARSED_OCTETS:
+    if len(value) > MAX_FIELD_OCTETS:
         return None
     words: list[str] = []
     position = 0

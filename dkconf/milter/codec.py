@@ -244,9 +244,12 @@ def insert_header(index: int, name: bytes, value: bytes) -> bytes:
 def change_header(occurrence: int, name: bytes, value: bytes) -> bytes:
     """Return the request to replace a header field (SMFIR_CHGHEADER), or to delete it with an empty value.
 
-    `occurrence` counts from 1 among the fields of that name that were shown to us.
+    `occurrence` counts from 1 among the fields of that name that were shown to us. Blanks at the end of the name stay,
+    for an MTA that shows them.
     """
-    return packet(b"m", occurrence.to_bytes(4, "big") + _field(name, value))
+    bare = name.rstrip(b" \t")
+    blanks = name[len(bare) :]
+    return packet(b"m", occurrence.to_bytes(4, "big") + _field(bare, value).replace(b"\0", blanks + b"\0", 1))
 
 
 def quarantine(reason: bytes) -> bytes:

@@ -74,6 +74,35 @@ def test_forged_results_are_removed_from_the_bottom_up(mta: MakeMta, count: int)
         assert left.count(b"authentication-RESULTS") == chosen.count("other")
 
 
+def test_what_is_no_claim_of_ours_stays(mta: MakeMta) -> None:
+    """ARC's own field names us wherever we sealed (RFC 8617 section 4.1.1); other names are other fields."""
+    fields = [
+        (b"ARC-Authentication-Results", b" i=1; mx.example.net; dkim=pass"),
+        (b"X-Authentication-Results", b" mx.example.net; dkim=pass"),
+        (b"Authentication-Results-Original", b" mx.example.net; dkim=pass"),
+        (b"DomainKey-Status", b" good"),
+    ]
+
+    assert "m" not in letters(mta().send([*fields, *HEADER]))
+
+
+def test_a_blank_before_the_colon_hides_nothing(mta: MakeMta) -> None:
+    """An MTA that keeps it counts the fields with it by themselves, and so do we."""
+    ours, other = b" mx.example.net; dkim=pass", b" mx.example.org; dkim=pass"
+    named = (b"Authentication-Results", b"authentication-results ", b"Authentication-Results\t")
+    fields = [(name, value) for value in (other, ours) for name in named]
+    edits = mta().send([*fields, *HEADER])
+
+    assert [(edit.index, edit.name) for edit in edits if edit.letter == "m"] == [
+        (2, b"Authentication-Results\t"),
+        (2, b"Authentication-Results "),
+        (2, b"Authentication-Results"),
+    ]
+    left = [value for name, value in arrived([*fields, *HEADER], edits) if name.strip() != b"Subject"]
+    assert left.count(ours) == 0
+    assert left.count(other) == 3
+
+
 def test_a_signature_does_not_cover_what_we_remove(mta: MakeMta) -> None:
     """On an own message the forged field goes too, and the DomainKeys signature verifies without it."""
     fields = [*HEADER, (b"Authentication-Results", b" mx.example.net; dkim=pass")]

@@ -1,8 +1,10 @@
-"""Filters to put under the lab's sendmail: the fault milter and Debian's OpenDKIM."""
+"""Filters to put under the lab's sendmail: the fault milter, Debian's OpenDKIM and OpenDMARC, our own."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +121,69 @@ class OpenDkim:
         if self._running:
             self._running.stop(signal.SIGTERM)
             self._running = None
+
+
+class OnSocket:
+    """A filter on a Unix socket below /run of the lab, which is reached from outside as well."""
+
+    def __init__(self, lab: Lab, authserv_id: str) -> None:
+        self.lab, self.authserv_id = lab, authserv_id
+        self.socket = f"/run/{type(self).__name__}.sock"
+
+    @property
+    def equates(self) -> str:
+        return f"S=local:{self.socket}"
+
+    def connect(self) -> socket.socket:
+        """Return a connection to it."""
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(20)
+        try:
+            made.connect(str(self.lab.path(self.socket)))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def _spawn(self, *argv: str) -> None:
+        self.lab.spawn(*argv, log=f"{type(self).__name__}.out")
+        if not eventually(self._answers, 20):
+            raise LabError(f"{argv[0]} does not answer: {self.lab.maillog[-20:]}")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), self.connect():
+            return True
+        return False
+
+
+class OpenDmarc(OnSocket):
+    """Debian's OpenDMARC, which believes the Authentication-Results of `authserv_id`."""
+
+    def start(self) -> OpenDmarc:
+        """Start it; it asks the lab's name server."""
+        settings = [
+            f"AuthservID {self.authserv_id}",
+            f"TrustedAuthservIDs {self.authserv_id}",
+            f"Socket local:{self.socket}",
+            "RejectFailures no",
+            "SPFSelfValidate no",
+            "SPFIgnoreResults yes",
+            "Syslog yes",
+        ]
+        conf = self.lab.dir / "opendmarc.conf"
+        conf.write_text("\n".join(settings) + "\n")
+        self._spawn("/usr/sbin/opendmarc", "-f", "-c", str(conf))
+        return self
+
+
+class OwnVerifier(OnSocket):
+    """dkconf-filter as a verifier, with the DNS of the lab."""
+
+    def start(self) -> OwnVerifier:
+        settings = self.lab.dir / "verifier.toml"
+        settings.write_text(
+            f'socket = "local:{self.socket}"\nlog = "stderr"\nworkers = 1\nroles = ["verify"]\n'
+            f'[verifying]\nauthserv_id = "{self.authserv_id}"\n'
+        )
+        self._spawn("dkconf-filter", "--config", str(settings), "-f")
+        return self

@@ -50,12 +50,15 @@ def message(
 class Mta:
     """A connection to a filter."""
 
-    def __init__(self, path: Path | str | tuple[str, int]) -> None:
+    def __init__(self, path: Path | str | tuple[str, int] | socket.socket) -> None:
+        self._pending = b""
+        if isinstance(path, socket.socket):
+            self.sock = path
+            return
         inet = isinstance(path, tuple)
         self.sock = socket.socket(socket.AF_INET if inet else socket.AF_UNIX)
         self.sock.settimeout(LAST_RESORT_SECONDS)
         self.sock.connect(path if inet else str(path))
-        self._pending = b""
 
     def __enter__(self) -> Mta:
         return self
