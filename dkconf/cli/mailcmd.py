@@ -63,8 +63,22 @@ def _octets(path: str, limit: int = MAX_OCTETS) -> bytes:
 @click.option("--records", metavar="FILE", help='Answer from FILE (NAME TXT "...") instead of the DNS.')
 @click.option("--now", type=EPOCH, metavar="EPOCH", help="Seconds since 1970 for t= and x=; default: the clock.")
 @click.option("--min-bits", type=click.IntRange(512, 16384), metavar="N", help="Shorter RSA keys do not pass.")
+@click.option(
+    "--unsigned-content",
+    type=click.Choice(("accept", "policy")),
+    default="accept",
+    show_default=True,
+    help="What a DKIM signature is worth whose l= leaves the end of the body unsigned: it passes, or is policy.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per message, a line each.")
-def verify(messages: tuple[str, ...], records: str | None, now: int | None, min_bits: int | None, as_json: bool) -> int:
+def verify(
+    messages: tuple[str, ...],
+    records: str | None,
+    now: int | None,
+    min_bits: int | None,
+    unsigned_content: str,
+    as_json: bool,
+) -> int:
     """Verify every DomainKeys and DKIM signature of each MESSAGE ("-" is standard input).
 
     A signature that fails is a result, not an error: the status is 0 unless a file cannot be read.
@@ -79,7 +93,7 @@ def verify(messages: tuple[str, ...], records: str | None, now: int | None, min_
             print(f"dkconf: {error}", file=sys.stderr)
             status = Status.ERROR
             continue
-        outcome = _verify(octets, lookup, int(time.time()) if now is None else now, min_bits)
+        outcome = _verify(octets, lookup, int(time.time()) if now is None else now, min_bits, unsigned_content)
         if as_json:
             click.echo(json.dumps(_as_json(path, outcome)))
         else:
@@ -102,7 +116,9 @@ def _lookup(records: str | None) -> Callable[[bytes], TxtAnswer]:
         raise DkconfError(f"{records}: {error}") from None
 
 
-def _verify(octets: bytes, lookup: Callable[[bytes], TxtAnswer], now: int, min_bits: int | None) -> Outcome:
+def _verify(
+    octets: bytes, lookup: Callable[[bytes], TxtAnswer], now: int, min_bits: int | None, unsigned_content: str
+) -> Outcome:
     from dkconf.dkim.canonical import BodyHashes
     from dkconf.dkim.verifier import DEFAULT_LIMITS as DKIM_LIMITS
     from dkconf.domainkeys.verifier import DEFAULT_LIMITS as DOMAINKEYS_LIMITS
@@ -111,7 +127,8 @@ def _verify(octets: bytes, lookup: Callable[[bytes], TxtAnswer], now: int, min_b
     from dkconf.filter.policy import ActionTables
     from dkconf.mail.header import parse_message
 
-    dkim_limits, domainkeys_limits = DKIM_LIMITS, DOMAINKEYS_LIMITS
+    dkim_limits = replace(DKIM_LIMITS, allow_unsigned_content=unsigned_content == "accept")
+    domainkeys_limits = DOMAINKEYS_LIMITS
     if min_bits is not None:
         dkim_limits = replace(dkim_limits, min_rsa_bits=min_bits)
         domainkeys_limits = replace(domainkeys_limits, min_rsa_bits=min_bits)

@@ -77,6 +77,7 @@ def settings(
         quarantine=spec.quarantine,
         min_key_bits=spec.min_key_bits,
         clock_skew_seconds=spec.clock_skew,
+        unsigned_content=spec.verifying.unsigned_content,
         domainkeys_conditions=_conditions(spec.conditions.domainkeys, "domainkeys"),
         dkim_conditions=_conditions(spec.conditions.dkim, "dkim"),
         dns_timeout_seconds=spec.dns_timeout,

@@ -54,7 +54,7 @@ class Cause(Enum):
     BODY_HASH = ("fail", "bad", "body hash did not verify")
     BODY_LENGTH = ("fail", "bad", "l= exceeds the body")
     SIGNATURE = ("fail", "bad", "signature did not verify")
-    UNSIGNED_CONTENT = ("policy", "bad", "unsigned content")
+    UNSIGNED_CONTENT = ("policy", "bad", "octets unsigned")
     # Limits
     TOO_MANY_SIGNATURES = ("policy", "bad", "too many signatures, not evaluated")
     TOO_MANY_NAMES = ("policy", "bad", "too many names in h=")

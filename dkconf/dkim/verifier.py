@@ -133,8 +133,12 @@ class SignatureJob:
             good = key.verify_sha1(sig.signature, self._header_digest)
         if not good:
             return self._settle(Cause.SIGNATURE, "", testing, bits)
-        if sig.length is not None and body.octets > sig.length and not self._limits.allow_unsigned_content:
-            return self._settle(Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} octets", testing, bits)
+        if sig.length is not None and body.octets > sig.length:
+            # Anybody can have written the rest (RFC 6376 section 8.2), so it is told in any case.
+            cause, unsigned = Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} {Cause.UNSIGNED_CONTENT.reason}"
+            if not self._limits.allow_unsigned_content:
+                return self._verdict(cause.result, unsigned, cause.condition, testing, bits)
+            return self._verdict("pass", unsigned, "", testing, bits)
         return self._verdict("pass", "", "", testing, bits)
 
 

@@ -41,10 +41,12 @@ from dkconf.filter.values import (
 
 Scheme = Literal["dkim", "domainkeys"]
 Role = Literal["sign", "verify"]
+UnsignedContent = Literal["accept", "policy"]
 Action = Literal["accept", "discard", "tempfail", "reject", "quarantine"]
 
 SCHEMES = ("dkim", "domainkeys")
 ROLES = ("sign", "verify")
+UNSIGNED_CONTENT = ("accept", "policy")
 ACTIONS = ("accept", "discard", "tempfail", "reject", "quarantine")
 DOMAINKEYS_CANONICALIZATIONS = ("simple", "nofws")
 DKIM_CANONICALIZATIONS = ("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")
@@ -138,6 +140,7 @@ class Settings:
     quarantine: bool = False
     min_key_bits: int = 1024
     clock_skew_seconds: int = 300
+    unsigned_content: UnsignedContent = "accept"
     domainkeys_conditions: Conditions = Conditions()
     dkim_conditions: Conditions = Conditions(miss=None)
 
@@ -201,6 +204,8 @@ _TABLE: tuple[tuple[str, str, str, Kind, str], ...] = (
      "DKIM signatures by shorter RSA keys do not pass (RFC 8301: never below 1024)."),
     ("verifying", "clock_skew_seconds", "clock_skew_seconds", whole(0, 10**6, " of seconds"),
      "Tolerance for t= and x=."),
+    ("verifying", "unsigned_content", "unsigned_content", choice(UNSIGNED_CONTENT),
+     "DKIM signatures whose l= leaves the end of the body unsigned: accept = pass; policy = condition bad."),
 
     ("dns", "timeout_seconds", "dns_timeout_seconds", whole(0, 3600, " of seconds"),
      "For one lookup (-T); 0 = only the deadline."),

@@ -205,6 +205,7 @@ class Engine:
             min_rsa_bits=settings.min_key_bits,
             max_signatures=settings.max_signatures,
             clock_skew_seconds=settings.clock_skew_seconds,
+            allow_unsigned_content=settings.unsigned_content == "accept",
         )
         self.domainkeys_limits = DomainKeysLimits(max_signatures=settings.max_signatures)
         self.signs = "sign" in settings.roles

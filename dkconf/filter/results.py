@@ -64,7 +64,8 @@ _kept_text = lru_cache(maxsize=KEPT_RESULTS)(_text)
 def _dkim_text(verdict: Verdict, prefix: str) -> str:
     """One signature, with the properties of RFC 8601 section 2.7.1."""
     domain, identity = verdict.domain, verdict.identity
-    write = _text if verdict.condition or prefix or len(identity) > MAX_KEPT_OCTETS else _kept_text
+    told = verdict.condition or verdict.reason
+    write = _text if told or prefix or len(identity) > MAX_KEPT_OCTETS else _kept_text
     return write(
         "dkim",
         verdict.result,

@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
     """a= as the signature has it, in lower case."""
     result: Result
     reason: str
-    """The RFC's own phrase, empty for a pass."""
+    """The RFC's own phrase; of a pass, how much of the body is not signed (l=), else empty."""
     condition: Condition
     """Empty for a pass."""
     testing: bool = False

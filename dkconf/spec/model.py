@@ -125,6 +125,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Verifying:
+    """dkconf-filter: what a verifier makes of signatures that hold."""
+
+    unsigned_content: Literal["accept", "policy"] = "accept"
+    """DKIM signatures whose l= leaves the end of the body unsigned: they pass, or are reported as policy and met as
+    condition `bad`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     socket: str
     """As in sendmail's S=: inet:PORT@HOST, inet6:PORT@HOST, local:PATH or unix:PATH."""
@@ -151,6 +160,7 @@ class Filter:
     """dkconf-filter: DKIM's x= is so long after t=; 0 = no x=."""
     clock_skew: int = 300
     """dkconf-filter: tolerance for DKIM's t= and x= when verifying."""
+    verifying: Verifying = Verifying()
     limits: Limits = Limits()
     dns_timeout: int = 5
     """-T, seconds."""

@@ -11,6 +11,7 @@ from dkconf.cli import main as door
 from dkconf.crypto.keys import PrivateKey
 from dkconf.dkim.keyrecord import format_record
 from dkconf.mail.lookup import TxtAnswer, format_records
+from tests.dkim.helpers import sign_with_length
 from tests.signing import KEY_PEM
 
 MESSAGE = (
@@ -177,3 +178,17 @@ def test_a_missing_message_does_not_hide_the_others(folder: Path, capfd: pytest.
     out, err = capfd.readouterr()
     assert json.loads(out)["file"] == "m.eml"
     assert "none.eml" in err
+
+
+def test_text_behind_a_signed_length_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The signature passes, or is policy where that is asked for; both say how much of the body it leaves unsigned."""
+    (folder / "m.eml").write_bytes(sign_with_length(MESSAGE, 10) + b"<html>phish</html>\r\n")
+    # Of "Hello  there " the last three and the line end, "bye" and two line ends, and what was appended.
+    words = "32 octets unsigned"
+
+    assert door.run(["mail", "verify", "--records", "records", "--now", NOW, "m.eml"]) == 0
+    assert f"dkim=pass d=example.com s=jan a=rsa-sha256 ({words})" in capsys.readouterr().out
+    for choice, result in (("accept", "pass"), ("policy", "policy")):
+        assert door.run(verify("--unsigned-content", choice, "m.eml")) == 0
+        (found,) = json.loads(capsys.readouterr().out)["signatures"]
+        assert (found["result"], found["reason"]) == (result, words)

@@ -7,7 +7,7 @@ import pytest
 from dkconf.desired.settings import settings
 from dkconf.dkim.choice import DEFAULT_OVERSIGN
 from dkconf.filter import config
-from dkconf.spec.model import Filter, Headers, Limits
+from dkconf.spec.model import Filter, Headers, Limits, Verifying
 
 SOCKET = "inet:8891@127.0.0.1"
 
@@ -40,6 +40,7 @@ def test_what_the_inventory_takes_the_daemon_takes(end: int) -> None:
         signature_ttl=(0, 365 * 86400)[end],
         clock_skew=(0, 86400)[end],
         log_format=("text", "json")[end],
+        verifying=Verifying(unsigned_content=("accept", "policy")[end]),
     )
 
     assert config.loads(config.dumps(made_of)) == made_of
@@ -48,3 +49,4 @@ def test_what_the_inventory_takes_the_daemon_takes(end: int) -> None:
     assert made_of.max_signatures == limits.signatures
     assert (made_of.signature_ttl_seconds, made_of.clock_skew_seconds) == ((0, 31536000)[end], (0, 86400)[end])
     assert made_of.log_format == ("text", "json")[end]
+    assert made_of.unsigned_content == ("accept", "policy")[end]

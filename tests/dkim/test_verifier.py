@@ -22,6 +22,7 @@ from tests.dkim.helpers import (
     found,
     rsa_public,
     sign,
+    sign_with_length,
     verify,
     verify_fields,
 )
@@ -268,36 +269,43 @@ def test_fields_not_signed_may_be_added() -> None:
 
 
 def test_body_length() -> None:
-    """l= beyond the body fails; a body beyond l= passes, or is policy where that is set."""
+    """l= beyond the body fails; a body beyond l= passes, or is policy where that is set, and both say how much."""
     fields, body = parse_message(sign_with_length(PLAIN, 5))
 
-    assert "pass" == only(verify_fields(fields, body + b"appended\r\n")).result
+    loose = only(verify_fields(fields, body + b"appended\r\n"))
+    assert ("pass", "") == (loose.result, loose.condition)
+    assert f"{len(body) - 5 + 10} octets unsigned" == loose.reason
     strict = replace(verifier.DEFAULT_LIMITS, allow_unsigned_content=False)
     verdict = only(verify_fields(fields, body, limits=strict))
     assert ("policy", "bad") == (verdict.result, verdict.condition)
-    assert verdict.reason.startswith("unsigned content")
+    assert f"{len(body) - 5} octets unsigned" == verdict.reason
     short = only(verify_fields(*parse_message(sign_with_length(PLAIN, 10_000))))
     assert ("fail", "bad", "l= exceeds the body") == (short.result, short.condition, short.reason)
 
 
-def sign_with_length(message: bytes, length: int) -> bytes:
-    """Return the message signed with l=, which our signer never writes."""
-    import hashlib
+@pytest.mark.parametrize(
+    "form, canonical_octets",
+    [("simple", len(b"a  b \r\n\r\nc\t\r\n")), ("relaxed", len(b"a b\r\n\r\nc\r\n"))],
+)
+def test_unsigned_octets_are_those_of_the_canonical_body(form: str, canonical_octets: int) -> None:
+    """Counted as l= counts; empty lines at the end are nobody's, and where all is signed there is nothing to say."""
+    body = b"a  b \r\n\r\nc\t\r\n\r\n\r\n"
+    message = b"From: joe@example.com\r\nSubject: x\r\n\r\n" + body
+    strict = replace(verifier.DEFAULT_LIMITS, allow_unsigned_content=False)
+    for length in range(canonical_octets + 1):
+        signed = sign_with_length(message, length, form)
+        unsigned = canonical_octets - length
+        reason = f"{unsigned} octets unsigned" if unsigned else ""
 
-    from dkconf.dkim.canonical import BodyHasher
-    from dkconf.dkim.headers import HeaderPool
+        assert ("pass", reason) == only(verify(signed))[4:6]
+        assert ("policy" if unsigned else "pass", reason) == only(verify(signed, limits=strict))[4:6]
 
-    fields, body = parse_message(message)
-    hasher = BodyHasher("simple", "sha256", length)
-    hasher.update(body)
-    value = b" v=1; a=rsa-sha256; d=example.com; s=jan; l=%d; h=from:subject; bh=%b; b=" % (
-        length,
-        base64.b64encode(hasher.digest()),
-    )
-    pool = HeaderPool([*fields, HeaderField(b"DKIM-Signature", value)])
-    octets = pool.canonical([b"from", b"subject"], "simple") + pool.own_field(len(fields), value, "simple")
-    value += base64.b64encode(KEY.sign_sha256(hashlib.sha256(octets).digest()))
-    return b"DKIM-Signature:" + value + b"\r\n" + message
+
+def test_a_broken_signature_says_nothing_of_what_is_unsigned() -> None:
+    """Text behind l= is no excuse for the text before it."""
+    fields, body = parse_message(sign_with_length(PLAIN, 5))
+
+    assert ("fail", "body hash did not verify") == only(verify_fields(fields, b"x" + body))[4:6]
 
 
 def test_b_in_the_middle_with_blanks() -> None:

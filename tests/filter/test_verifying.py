@@ -7,7 +7,9 @@ import itertools
 import pytest
 
 from dkconf.filter.config import Conditions
+from dkconf.mail.header import parse_message
 from dkconf.mail.lookup import ABSENT, TxtAnswer
+from tests.dkim.helpers import NAME, RECORD, sign_with_length
 from tests.filter.mta import (
     HEADER,
     RECORDS,
@@ -101,6 +103,32 @@ def test_a_blank_before_the_colon_hides_nothing(mta: MakeMta) -> None:
     left = [value for name, value in arrived([*fields, *HEADER], edits) if name.strip() != b"Subject"]
     assert left.count(ours) == 0
     assert left.count(other) == 3
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 65535])
+@pytest.mark.parametrize("form", ["simple", "relaxed"])
+@pytest.mark.parametrize(
+    "choice, result, reply", [("accept", "dkim=pass", "c"), ("policy", "dkim=policy", "y")], ids=["accept", "policy"]
+)
+def test_unsigned_content(mta: MakeMta, form: str, chunk: int, choice: str, result: str, reply: str) -> None:
+    """A setting decides what a signature with l= is worth; the field and the log say how much it leaves unsigned."""
+    fields, body = parse_message(sign_with_length(b"From: joe@example.com\r\nSubject: x\r\n\r\n12345678\r\n", 10, form))
+    answers = {NAME: found(RECORD)}
+    pairs = [(field.name, field.value) for field in fields]
+    refusing = Conditions(bad="reject", miss=None)
+    client = mta(answers=answers, unsigned_content=choice, dkim_conditions=refusing, keys=())
+
+    assert b"unsigned" not in client.send(pairs, body, chunk=chunk)[-2].value
+    edits = client.send(pairs, body + b"bank on\t\r\n\r\n\r\n", chunk=chunk)
+    words = f"{10 if form == 'simple' else 9} octets unsigned"
+    assert edits[-1].letter == reply
+    assert f"{result} d=example.com s=jan ({words})" in client.line
+    if choice == "accept":
+        assert f'{result} reason="{words}" header.d=example.com'.encode() in edits[-2].value
+        return
+    assert words.encode() in edits[-1].value
+    (seen,) = mta(answers=answers, unsigned_content=choice, keys=()).send(pairs, body + b"x")[-2:-1]
+    assert f'{result} reason="3 octets unsigned"'.encode() in seen.value
 
 
 def test_a_signature_does_not_cover_what_we_remove(mta: MakeMta) -> None:

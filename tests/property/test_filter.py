@@ -96,6 +96,7 @@ SETTINGS = st.builds(
     verify_schemes=SCHEMES,
     authserv_id=st.one_of(st.just(""), DOMAIN),
     min_key_bits=st.integers(512, 16384),
+    unsigned_content=st.sampled_from(["accept", "policy"]),
     domainkeys_conditions=st.builds(Conditions, ACTION, ACTION, ACTION, ACTION, ACTION, ACTION),
     dkim_conditions=st.builds(Conditions, ACTION, ACTION, ACTION, ACTION, st.none(), ACTION),
     nameservers=st.lists(st.ip_addresses().map(str), max_size=2).map(tuple),
