@@ -110,6 +110,7 @@ class Way:
         self._links = 0
         self._claimed: set[int] = set()
         self._claim_words = ""
+        self._left_tree: os.stat_result | None = None
         self._top = -1
         """Place in `_passed` of the top of the tree that somebody else's link must stay in; -1 = none was followed."""
 
@@ -175,6 +176,12 @@ class Way:
         if self._claimed and {os.fstat(handle).st_uid} != self._claimed:
             raise Misled(f"{self._claim_words} to what does not belong to the link's owner")
 
+    @property
+    def left(self) -> bool:
+        """Whether a link of ours led out of a repository."""
+        found = self._left_tree
+        return found is not None and not any(os.path.samestat(os.fstat(each), found) for each in self._passed)
+
     def _checked(self, handle: int) -> int:
         try:
             self.check(handle)
@@ -216,7 +223,12 @@ class Way:
         target = os.readlink(name, dir_fd=self.folder)
         if not _trusted(os.fstat(self.folder), info):
             target = self._claim(name, info, target)
-        elif target.startswith("/"):
+            self._left += _parts(target)
+            return True
+        if self._within == CHECKOUT and self._left_tree is None:
+            # git makes the links of a repository for whoever clones it, root too: they are no word of his.
+            self._left_tree = next((os.fstat(each) for each in self._passed[::-1] if holds(each, ".git")), None)
+        if target.startswith("/"):
             self._top = -1
             self._restart()
         self._left += _parts(target)

@@ -61,7 +61,14 @@ def open_file(path: str, *, within: str = "", closed: bool = False) -> int:
         As `read_file`, the limit apart.
     """
     with told(path), Way(path, within) as way:
-        return regular(path, way.open(FLAGS), way.folder, closed)
+        handle = regular(path, way.open(FLAGS), way.folder, closed)
+        if way.left and os.geteuid() == 0 and not os.fstat(handle).st_mode & stat.S_IROTH:
+            os.close(handle)
+            raise FileProblem(
+                f"{path}: is reached by a link that leads out of its checkout, to a file that is closed to others; "
+                "name that file by its own path"
+            )
+        return handle
 
 
 @contextmanager

@@ -290,6 +290,25 @@ def test_our_link_to_his_checkout(tree: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("mode,followed", [(0o644, True), (0o640, False)])
+def test_a_link_that_git_made_for_root(tmp_path: Path, mode: int, followed: bool) -> None:
+    """In a clone of root's own the links are what somebody else has committed: none leads to a secret."""
+    secret = tmp_path / "secret"
+    file(secret, "root:x\n", 0, mode)
+    (tmp_path / "clone/.git").mkdir(parents=True)
+    (tmp_path / "clone/i").symlink_to("../secret")
+    (tmp_path / "clone/j").symlink_to("k")
+    file(tmp_path / "clone/k", "ours\n", 0, 0o600)
+
+    assert b"ours\n" == read_file(str(tmp_path / "clone/j"), limit=100, within=CHECKOUT)
+    if followed:
+        assert b"root:x\n" == read_file(str(tmp_path / "clone/i"), limit=100, within=CHECKOUT)
+    else:
+        with pytest.raises(FileProblem, match="leads out of its checkout"):
+            read_file(str(tmp_path / "clone/i"), limit=100, within=CHECKOUT)
+
+
+@needs_root
 def test_anywhere_that_is_his(tmp_path: Path) -> None:
     """With `ANYWHERE` a link counts as far as it leads to its own owner's file."""
     here, there = folder(tmp_path / "here"), folder(tmp_path / "there")
