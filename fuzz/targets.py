@@ -136,19 +136,19 @@ def codec(octets: bytes) -> None:
 
 
 def dns_answer(octets: bytes) -> None:
-    """An answer says one of five things; records come only with "found", and an alias is a name or is given up."""
+    """An answer says one of six things; records come only with "found", and an alias can be asked for."""
     for trust_ad in (False, True):
         # The identifier and the question are ours: whoever cannot see them does not come so far.
         outcome = dnswire.read_answer(_QUESTION[:2] + octets[2:], _QUESTION, trust_ad=trust_ad)
         assert (outcome.answer is not None) == (outcome.kind == "answer")
-        assert bool(outcome.reason) == (outcome.kind == "failed")
+        assert bool(outcome.reason) == (outcome.kind in ("failed", "malformed"))
         if outcome.answer is not None:
             assert bool(outcome.answer.strings) == (outcome.answer.status == "found")
+            assert len(outcome.answer.strings) <= dnswire.MAX_RECORDS
             assert 0 <= outcome.answer.ttl <= dnswire.LONGEST_TTL_SECONDS
             assert trust_ad or not outcome.answer.secure
-        if outcome.alias:
-            name = dnswire.encode_name(outcome.alias)
-            assert name is None or len(name) <= 255
+        assert bool(outcome.alias) == (outcome.kind == "alias")
+        assert len(outcome.alias) <= 255
 
 
 _NAME = dnswire.encode_name(b"s._domainkey.example.org") or b""

@@ -21,7 +21,7 @@ from dkconf.dkim.signature import Signature, SignatureError
 from dkconf.mail import taglist
 from dkconf.mail.domain import key_name
 from dkconf.mail.header import HeaderField
-from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
+from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_KEYS_TRIED, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.mail.verdict import Condition, Result, Verdict
 
@@ -110,29 +110,21 @@ class SignatureJob:
             return self._settle(Cause.KEY_UNAVAILABLE, answer.reason if answer else "no answer")
         if answer.status == "absent":
             return self._settle(Cause.NO_KEY)
-        try:
-            record = _first_record(answer)
-        except keyrecord.KeyRecordError as error:
-            return self._settle(Cause.KEY_SYNTAX, error.reason.removeprefix("key syntax error: "))
-        testing = record.testing
-        try:
-            key = _usable_key(sig, record, self._limits)
-        except SignatureError as error:
-            return self._settle(error.cause, error.detail, testing)
-        bits = key.bits
+        if answer.status == "broken":
+            return self._settle(Cause.KEY_SYNTAX, answer.reason)
+        keys, problem = _usable_keys(sig, answer, self._limits)
+        if not keys:
+            return self._settle(*problem)
+        testing, bits = keys[0][0].testing, keys[0][1].bits
         digest = body.digest()  # first: it makes `octets` final
         if sig.length is not None and body.octets < sig.length:
             return self._settle(Cause.BODY_LENGTH, "", testing, bits)
         if digest != sig.body_hash:  # nothing here is secret: timing is no matter
             return self._settle(Cause.BODY_HASH, "", testing, bits)
-        if sig.key_algorithm == "ed25519":
-            good = key.verify_ed25519(sig.signature, self._header_digest)
-        elif sig.hash_name == "sha256":
-            good = key.verify_sha256(sig.signature, self._header_digest)
-        else:
-            good = key.verify_sha1(sig.signature, self._header_digest)
-        if not good:
+        fitting = next((pair for pair in keys if _holds(sig, pair[1], self._header_digest)), None)
+        if fitting is None:
             return self._settle(Cause.SIGNATURE, "", testing, bits)
+        testing, bits = fitting[0].testing, fitting[1].bits
         if sig.length is not None and body.octets > sig.length:
             # Anybody can have written the rest (RFC 6376 section 8.2), so it is told in any case.
             cause, unsigned = Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} {Cause.UNSIGNED_CONTENT.reason}"
@@ -205,16 +197,46 @@ def _words(tags: dict[bytes, bytes]) -> tuple[str, str, str]:
     )
 
 
-def _first_record(answer: TxtAnswer) -> keyrecord.KeyRecord:
-    """Return the first TXT record that parses; RFC 6376 section 6.1.2 step 4 leaves the choice to us."""
-    problem = keyrecord.KeyRecordError("key syntax error: empty answer")
-    for number, string in enumerate(answer.strings[:MAX_KEY_RECORDS]):
+_Problem = tuple[Cause, str, bool]
+"""A cause, its detail, and whether the record says that the domain is testing."""
+
+
+def _usable_keys(
+    sig: Signature, answer: TxtAnswer, limits: Limits
+) -> tuple[list[tuple[keyrecord.KeyRecord, PublicKey]], _Problem]:
+    """Return the keys of an answer that may verify this signature, each with its record; and what is wrong if none may.
+
+    RFC 6376 section 6.1.2 step 4 leaves the choice to us. The order of records means nothing, since servers turn them
+    round. So each is tried, whatever is wrong with others; but a revocation says of the whole selector that it is over.
+    """
+    keys: list[tuple[keyrecord.KeyRecord, PublicKey]] = []
+    unreadable: _Problem | None = None
+    unusable: _Problem | None = None
+    for string in answer.strings[:MAX_KEY_RECORDS]:
         try:
-            return keyrecord.parse(string)
+            record = keyrecord.parse(string)
         except keyrecord.KeyRecordError as error:
-            if not number:
-                problem = error
-    raise problem
+            detail = error.reason.removeprefix("key syntax error: ")
+            unreadable = unreadable or (Cause.KEY_SYNTAX, detail, False)
+            continue
+        try:
+            keys.append((record, _usable_key(sig, record, limits)))
+        except SignatureError as error:
+            problem = (error.cause, error.detail, record.testing)
+            if error.cause is Cause.KEY_REVOKED:
+                return [], problem
+            unusable = unusable or problem
+    return keys[:MAX_KEYS_TRIED], unusable or unreadable or (Cause.KEY_SYNTAX, "empty answer", False)
+
+
+def _holds(sig: Signature, key: PublicKey, digest: bytes) -> bool:
+    if sig.key_algorithm == "ed25519":
+        return key.verify_ed25519(sig.signature, digest)
+    return (
+        key.verify_sha256(sig.signature, digest)
+        if sig.hash_name == "sha256"
+        else key.verify_sha1(sig.signature, digest)
+    )
 
 
 def _usable_key(sig: Signature, record: keyrecord.KeyRecord, limits: Limits) -> PublicKey:

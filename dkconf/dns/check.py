@@ -15,6 +15,8 @@ def key_problem(wanted: TxtRecord, answer: TxtAnswer) -> str:
     """
     if answer.status == "failed":
         return f"{wanted.name}: could not be looked up ({answer.reason})"
+    if answer.status == "broken":
+        return f"{wanted.name}: no verifier can read what is published ({answer.reason})"
     if answer.status == "absent" or not answer.strings:
         return f"{wanted.name}: no TXT record is published ({answer.reason or 'no TXT'})"
     if len(answer.strings) > 1:

@@ -72,6 +72,8 @@ def from_answer(answer: TxtAnswer) -> tuple[PolicyRecord | None, str]:
     """
     if answer.status == "failed":
         return None, f"policy lookup failed: {answer.reason}"
+    if answer.status == "broken":
+        return None, f"policy syntax error: {answer.reason}"
     faults: list[str] = []
     for string in answer.strings:
         try:

@@ -21,7 +21,7 @@ from dkconf.domainkeys.signature import Signature, SignatureError
 from dkconf.mail.address import Sender, find_sender
 from dkconf.mail.domain import key_name, within
 from dkconf.mail.header import HeaderField
-from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
+from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_KEYS_TRIED, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.mail.verdict import Verdict
 
@@ -107,16 +107,16 @@ class SignatureJob:
             return self._settle(Cause.KEY_UNAVAILABLE, answer.reason if answer else "no answer")
         if answer.status == "absent":
             return self._settle(Cause.NO_KEY)
-        try:
-            record = _first_record(answer)
-        except keyrecord.KeyRecordError as error:
-            return self._settle(Cause.KEY_SYNTAX, error.reason.removeprefix("key syntax error: "))
-        try:
-            key = _usable_key(record, sender, self._limits)
-        except SignatureError as error:
-            return self._settle(error.cause, error.detail, testing=record.testing)
+        if answer.status == "broken":
+            return self._settle(Cause.KEY_SYNTAX, answer.reason)
+        keys, problem = _usable_keys(answer, sender, self._limits)
+        if not keys:
+            return self._settle(problem[0], problem[1], testing=problem[2])
+        digest = body.digest(self._number)
+        fitting = next((pair for pair in keys if pair[1].verify_sha1(sig.signature, digest)), None)
+        record, key = fitting or keys[0]
         facts: dict[str, Any] = {"testing": record.testing, "key_bits": key.bits}
-        if not key.verify_sha1(sig.signature, body.digest(self._number)):
+        if fitting is None:
             return self._settle(Cause.SIGNATURE, **facts)
         return Verdict("domainkeys", result="pass", reason="", condition="", **self._about, **facts)
 
@@ -198,16 +198,37 @@ def _shown(tags: dict[bytes, bytes]) -> dict[str, str]:
     return shown
 
 
-def _first_record(answer: TxtAnswer) -> keyrecord.KeyRecord:
-    """Return the first TXT record that parses; RFC 4870 section 3.2.2 lets any be picked."""
-    problem = keyrecord.KeyRecordError("key syntax error: empty answer")
-    for number, string in enumerate(answer.strings[:MAX_KEY_RECORDS]):
+_Problem = tuple[Cause, str, bool]
+"""A cause, its detail, and whether the record says that the domain is testing."""
+
+
+def _usable_keys(
+    answer: TxtAnswer, sender: Sender, limits: Limits
+) -> tuple[list[tuple[keyrecord.KeyRecord, PublicKey]], _Problem]:
+    """Return the keys of an answer that may verify mail of this sender, each with its record; and what is wrong if none
+    may.
+
+    RFC 4870 section 3.2.2 lets any be picked. The order of records means nothing, since servers turn them round. So
+    each is tried, whatever is wrong with others; but a revocation says of the whole selector that it is over.
+    """
+    keys: list[tuple[keyrecord.KeyRecord, PublicKey]] = []
+    unreadable: _Problem | None = None
+    unusable: _Problem | None = None
+    for string in answer.strings[:MAX_KEY_RECORDS]:
         try:
-            return keyrecord.parse(string)
+            record = keyrecord.parse(string)
         except keyrecord.KeyRecordError as error:
-            if not number:
-                problem = error
-    raise problem
+            detail = error.reason.removeprefix("key syntax error: ")
+            unreadable = unreadable or (Cause.KEY_SYNTAX, detail, False)
+            continue
+        try:
+            keys.append((record, _usable_key(record, sender, limits)))
+        except SignatureError as error:
+            problem = (error.cause, error.detail, record.testing)
+            if error.cause is Cause.KEY_REVOKED:
+                return [], problem
+            unusable = unusable or problem
+    return keys[:MAX_KEYS_TRIED], unusable or unreadable or (Cause.KEY_SYNTAX, "empty answer", False)
 
 
 def _usable_key(record: keyrecord.KeyRecord, sender: Sender, limits: Limits) -> PublicKey:

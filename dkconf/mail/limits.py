@@ -11,6 +11,8 @@ MAX_KEY_RECORD_OCTETS = 4096
 """A TXT record longer than this is no key record: an RSA key of 8192 bits takes 1440 octets."""
 MAX_KEY_RECORDS = 8
 """TXT records of one name that are looked at."""
+MAX_KEYS_TRIED = 4
+"""Keys of one name that a signature is checked with, if several would do; a rotation of keys has two."""
 MAX_RSA_BITS = 8192
 """Longest RSA modulus that is calculated with; RFC 8301 asks for 4096, rspamd stops at 8192."""
 MAX_RSA_EXPONENT_BITS = 64

@@ -7,7 +7,7 @@ The file looks like a zone, one record or one fault to a line:
                                                 "p=..." )
     broken._domainkey.example.com SERVFAIL
 
-The faults are SERVFAIL, TIMEOUT and NXDOMAIN. A name that is not in the file does not exist. `;` and `#`
+The faults are SERVFAIL, TIMEOUT, NXDOMAIN and MALFORMED. A name that is not in the file does not exist. `;` and `#`
 begin a comment. Several TXT lines of one name are several records.
 """
 
@@ -24,13 +24,13 @@ from dkconf.errors import DkconfError
 class TxtAnswer:
     """One answer to a TXT query."""
 
-    status: Literal["found", "absent", "failed"]
-    """absent: NXDOMAIN, or the name has no TXT. failed: no answer, timeout, SERVFAIL: it may be asked
-    again."""
+    status: Literal["found", "absent", "broken", "failed"]
+    """absent: NXDOMAIN, or the name has no TXT. broken: what the DNS has there is certain, and nobody can read it.
+    failed: no answer, timeout, SERVFAIL: it may be asked again."""
     strings: tuple[bytes, ...] = ()
     """One per TXT record, its character strings joined without anything between."""
     reason: str = ""
-    """For absent and failed: what the DNS said, for the log."""
+    """For all but found: what the DNS said, for the log."""
     ttl: int = 0
     """Seconds for which the answer may be kept."""
     secure: bool = False
@@ -44,6 +44,7 @@ _FAULTS = {
     "NXDOMAIN": ABSENT,
     "SERVFAIL": TxtAnswer("failed", reason="SERVFAIL"),
     "TIMEOUT": TxtAnswer("failed", reason="timeout"),
+    "MALFORMED": TxtAnswer("broken", reason="malformed answer"),
 }
 RECORDS_TTL_SECONDS = 3600
 """The TTL of answers from a file where it names none."""
@@ -94,7 +95,7 @@ def parse_records(text: str) -> Records:
             records[name] = TxtAnswer("found", strings, ttl=ttl)
         else:
             raise RecordsError(
-                f'line {number}: expected NAME TXT "..." or NAME SERVFAIL, TIMEOUT or NXDOMAIN,'
+                f'line {number}: expected NAME TXT "..." or NAME SERVFAIL, TIMEOUT, NXDOMAIN or MALFORMED,'
                 f" found {' '.join(word.value for word in words)[:60]!r}"
             )
     return records
@@ -114,6 +115,8 @@ def format_records(records: Mapping[bytes, TxtAnswer]) -> str:
             lines += [f"{owner} {answer.ttl} IN TXT {_quoted(string)}\n" for string in answer.strings]
         elif answer.status == "absent":
             lines.append(f"{owner} NXDOMAIN\n")
+        elif answer.status == "broken":
+            lines.append(f"{owner} MALFORMED\n")
         else:
             lines.append(f"{owner} {'TIMEOUT' if answer.reason == 'timeout' else 'SERVFAIL'}\n")
     return "".join(lines)

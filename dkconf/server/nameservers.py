@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -49,3 +50,15 @@ def from_resolv_conf(text: str, otherwise: tuple[tuple[str, int], ...] = (("127.
         elif words[:1] == ["options"]:
             trust_ad = trust_ad or "trust-ad" in words
     return Nameservers(tuple(addresses[:_MOST]) or otherwise, trust_ad)
+
+
+def numeric(server: tuple[str, int]) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return the socket address of a server. As it is, fe80::1%eth9 would be looked up as a host name if eth9 is gone.
+
+    Raises:
+        OSError: There is no such interface.
+    """
+    address, _, scope = server[0].partition("%")
+    if not scope:
+        return server
+    return address, server[1], 0, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)

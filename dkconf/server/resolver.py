@@ -4,13 +4,15 @@ Each attempt has a socket of its own, connected, so that the kernel chooses a ra
 from the server only; the identifier is random, and the question in the answer must be ours. Attempts overlap:
 an answer to an earlier one still counts while a later one is under way. A truncated answer is asked for again
 by TCP, a CNAME that the server did not follow is followed here.
+
+What a server says of a name is what the owner of the domain wants it to say. An answer that cannot be read is asked
+for again, by TCP; if it comes again, and no server says anything else, it is certain: "broken", not "failed". What a
+lookup costs is charged to the domain (`budget.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -19,8 +21,10 @@ from typing import Final, Protocol
 
 from dkconf.mail.lookup import TxtAnswer, canonical_name
 from dkconf.server import dnswire
+from dkconf.server.budget import Budgets, budget_domain
 from dkconf.server.cache import AnswerCache
-from dkconf.server.nameservers import Nameservers
+from dkconf.server.nameservers import Nameservers, numeric
+from dkconf.server.tcpquestion import TcpQuestion
 
 Done = Callable[[bytes, TxtAnswer], None]
 """Called once with the name as it was asked for and its answer."""
@@ -28,7 +32,12 @@ Done = Callable[[bytes, TxtAnswer], None]
 MOST_FLIGHTS: Final = 4000
 """Lookups under way at once, where there are descriptors for them: each has up to three sockets."""
 _LONGEST_CHAIN: Final = 8
+"""Aliases that are asked for one by one, where the server does not follow them itself."""
 _LEAST_ATTEMPTS: Final = 3
+_CERTAIN: Final = 2
+"""Answers that cannot be read, one asked for after the other, after which it is no accident of the way."""
+FLIGHT_OCTETS: Final = 64 * 1024
+"""Octets of answers to one lookup, those included that answer something else: eight of the longest."""
 _ILLEGAL_NAME: Final = TxtAnswer("absent", (), "not a legal DNS name", 0)
 
 
@@ -73,23 +82,29 @@ class _Flight:
     """One lookup under way."""
 
     __slots__ = (
-        "answer", "attempt", "chain", "edns", "failure", "name", "qname", "secure", "sockets", "started",
-        "task", "timer", "ttl", "waiters",
+        "answer", "asked", "attempt", "domain", "doubt", "doubts", "edns", "failure", "name", "octets", "qname",
+        "secure", "sockets", "started", "tcp", "timer", "ttl", "waiters",
     )  # fmt: skip
 
-    def __init__(self, name: bytes, qname: bytes, started: float) -> None:
-        self.name, self.qname, self.started = name, qname, started
+    def __init__(self, name: bytes, qname: bytes, domain: bytes, started: float) -> None:
+        self.name, self.qname, self.domain, self.started = name, qname, domain, started
         self.waiters: list[tuple[bytes, Done]] = []
         self.sockets: dict[socket.socket, tuple[bytes, tuple[str, int]]] = {}
         self.timer: asyncio.TimerHandle | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.tcp: TcpQuestion | None = None
         self.answer: TxtAnswer | None = None
         self.attempt = 0
-        self.chain = 0
+        self.asked: tuple[bytes, ...] = (qname,)
+        """The name and its aliases so far."""
         self.ttl, self.secure = dnswire.LONGEST_TTL_SECONDS, True
         """Of the aliases so far."""
         self.edns = True
         self.failure = ""
+        """Why a server could not say; "" if none was asked that could not."""
+        self.doubt, self.doubts = "", 0
+        """What is wrong with an answer that cannot be read, and how many there were."""
+        self.octets = 0
+        """Received so far."""
 
 
 class Resolver:
@@ -115,6 +130,7 @@ class Resolver:
         self._most_flights = most_flights
         self._cache = AnswerCache()
         self._flights: dict[bytes, _Flight] = {}
+        self._budgets = Budgets()
         self._count, self._observe = count, observe
 
     def lookup(self, name: bytes, done: Done) -> TxtAnswer | None:
@@ -136,7 +152,11 @@ class Resolver:
             return _ILLEGAL_NAME
         if len(self._flights) >= self._most_flights:
             return TxtAnswer("failed", (), f"{self._most_flights} lookups are under way", 0)
-        flight = self._flights[key] = _Flight(key, qname, now)
+        domain = budget_domain(key)
+        refusal = self._budgets.begin(domain, now)
+        if refusal:
+            return TxtAnswer("failed", (), refusal, 0)
+        flight = self._flights[key] = _Flight(key, qname, domain, now)
         self._next_attempt(flight)
         if flight.answer is not None:
             # Not one server could even be asked; `done` is for those who have been told to wait.
@@ -170,7 +190,7 @@ class Resolver:
                 flight.timer = None
             left = flight.started + self._timeout - self._loop.time()
             if flight.attempt >= self._attempts or left <= 0:
-                if flight.attempt >= self._attempts and left > 0 and (flight.sockets or flight.task):
+                if flight.attempt >= self._attempts and left > 0 and (flight.sockets or flight.tcp):
                     # Everyone was asked; somebody may still answer.
                     flight.timer = self._loop.call_later(left, self._expire, flight)
                     return
@@ -184,14 +204,12 @@ class Resolver:
                 return
 
     def _send(self, flight: _Flight, server: tuple[str, int]) -> bool:
-        question = dnswire.encode_question(
-            secrets.randbits(16), flight.qname, edns=flight.edns, want_ad=self._servers.trust_ad
-        )
+        question = self._question(flight)
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         sock = None
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            sock.connect(_numeric(server))
+            sock.connect(numeric(server))
             sock.send(question)
         except OSError as error:
             if sock is not None:
@@ -202,82 +220,135 @@ class Resolver:
         self._loop.add_reader(sock, self._readable, flight, sock)
         return True
 
+    def _question(self, flight: _Flight) -> bytes:
+        ident = secrets.randbits(16)
+        return dnswire.encode_question(ident, flight.qname, edns=flight.edns, want_ad=self._servers.trust_ad)
+
     def _readable(self, flight: _Flight, sock: socket.socket) -> None:
         question, server = flight.sockets[sock]
         try:
-            octets = sock.recv(65535)
+            # One octet more tells an answer that is too long.
+            octets = sock.recv(dnswire.MAX_ANSWER_OCTETS + 1)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._failed(flight, sock, f"{server[0]}: {error.strerror or error}")
+            return
+        if not self._affordable(flight, octets):
             return
         outcome = dnswire.read_answer(octets, question, trust_ad=self._servers.trust_ad)
         if outcome.kind == "foreign":
             return
         if outcome.kind == "truncated":
             self._drop(flight, sock)
-            if flight.task is None:
-                flight.task = self._loop.create_task(self._by_tcp(flight, question, server))
+            self._by_tcp(flight, server)
             return
         self._heard(flight, sock, outcome, server)
+
+    def _affordable(self, flight: _Flight, octets: bytes) -> bool:
+        """Count what was received; whether the lookup may go on."""
+        flight.octets += len(octets) or 1
+        if flight.octets <= FLIGHT_OCTETS:
+            return True
+        self._land(flight, TxtAnswer("failed", (), f"over {FLIGHT_OCTETS} octets of answers", 0))
+        return False
 
     def _heard(
         self, flight: _Flight, sock: socket.socket | None, outcome: dnswire.Outcome, server: tuple[str, int]
     ) -> None:
         if outcome.answer is not None:
             answer = outcome.answer
-            if flight.chain:
+            if len(flight.asked) > 1:
                 ttl, secure = min(flight.ttl, answer.ttl), flight.secure and answer.secure
                 answer = replace(answer, ttl=ttl, secure=secure)
             self._land(flight, answer)
         elif outcome.kind == "alias":
             flight.ttl, flight.secure = min(flight.ttl, outcome.ttl), flight.secure and outcome.secure
             self._follow(flight, outcome.alias)
+        elif outcome.kind == "malformed":
+            self._doubt(flight, sock, f"{outcome.reason} from {server[0]}", server)
         else:
+            reason = f"{outcome.reason} from {server[0]}"
             if outcome.reason == "FORMERR" and flight.edns:
-                # An old server that does not know EDNS is asked once more without.
-                flight.edns = False
+                # An old server that does not know EDNS is asked once more without; that says nothing yet.
+                flight.edns, reason = False, flight.failure
                 flight.attempt -= 1
-            self._failed(flight, sock, f"{outcome.reason} from {server[0]}")
+            self._failed(flight, sock, reason)
+
+    def _doubt(self, flight: _Flight, sock: socket.socket | None, reason: str, server: tuple[str, int]) -> None:
+        """Take an answer that cannot be read: it is certain once it came again, after all servers were asked."""
+        flight.doubt = reason
+        flight.doubts += 1
+        if flight.doubts >= _CERTAIN and flight.attempt >= len(self._servers.addresses) and not flight.failure:
+            self._expire(flight)
+            return
+        if sock is not None:
+            self._drop(flight, sock)
+            if flight.doubts < _CERTAIN:
+                self._by_tcp(flight, server)
+                return
+        self._go_on(flight)
 
     def _failed(self, flight: _Flight, sock: socket.socket | None, reason: str) -> None:
         flight.failure = reason
         if sock is not None:
             self._drop(flight, sock)
-        if flight.attempt < self._attempts or not (flight.sockets or flight.task):
+        self._go_on(flight)
+
+    def _go_on(self, flight: _Flight) -> None:
+        if flight.attempt < self._attempts or not (flight.sockets or flight.tcp):
             self._next_attempt(flight)
 
     def _follow(self, flight: _Flight, alias: bytes) -> None:
-        qname = dnswire.encode_name(alias)
-        flight.chain += 1
-        if qname is None or flight.chain > _LONGEST_CHAIN:
-            self._land(flight, TxtAnswer("failed", (), f"more than {_LONGEST_CHAIN} aliases", 0))
+        if alias in flight.asked or len(flight.asked) > _LONGEST_CHAIN:
+            reason = "CNAME loop" if alias in flight.asked else f"more than {_LONGEST_CHAIN} aliases"
+            self._land(flight, TxtAnswer("broken", (), reason, dnswire.BROKEN_TTL_SECONDS))
             return
         self._drop_all(flight)
-        flight.qname, flight.attempt = qname, 0
+        flight.qname, flight.attempt, flight.asked = alias, 0, (*flight.asked, alias)
         self._next_attempt(flight)
 
-    async def _by_tcp(self, flight: _Flight, question: bytes, server: tuple[str, int]) -> None:
-        left = max(0.1, flight.started + self._timeout - self._loop.time())
+    def _by_tcp(self, flight: _Flight, server: tuple[str, int]) -> None:
+        """Ask this server by TCP, unless one is being asked so already; meanwhile the attempts go on."""
+        if flight.tcp is not None:
+            return
+        question = self._question(flight)
+        tcp = flight.tcp = TcpQuestion(
+            self._loop, question, lambda octets, reason: self._heard_by_tcp(flight, question, server, octets, reason)
+        )
         try:
-            octets = await asyncio.wait_for(_ask_by_tcp(question, server), left)
+            tcp.ask(numeric(server))
+        except OSError as error:
+            self._heard_by_tcp(flight, question, server, b"", error.strerror or str(error))
+
+    def _heard_by_tcp(
+        self, flight: _Flight, question: bytes, server: tuple[str, int], octets: bytes, reason: str
+    ) -> None:
+        flight.tcp = None
+        if reason and flight.doubts:
+            # A server that cannot be reached by TCP has not said anything else.
+            self._go_on(flight)
+            return
+        if reason:
+            outcome = dnswire.Outcome("failed", reason=f"TCP: {reason}")
+        elif self._affordable(flight, octets):
             outcome = dnswire.read_answer(octets, question, trust_ad=self._servers.trust_ad)
             if outcome.kind in ("foreign", "truncated"):
                 outcome = dnswire.Outcome("failed", reason=f"{outcome.kind} answer by TCP")
-        except (OSError, EOFError, TimeoutError) as error:
-            # The kernel's words: asyncio's have the address, as Python writes it, in them.
-            number = error.errno if isinstance(error, OSError) else None
-            words = os.strerror(number) if number else str(error) or type(error).__name__
-            outcome = dnswire.Outcome("failed", reason=f"TCP: {words}")
-        flight.task = None
-        if self._flights.get(flight.name) is flight:
-            self._heard(flight, None, outcome, server)
+        else:
+            return
+        self._heard(flight, None, outcome, server)
 
     # --- the end
 
     def _expire(self, flight: _Flight) -> None:
+        """End a lookup that has no answer."""
+        if flight.doubts >= _CERTAIN and not flight.failure:
+            self._land(flight, TxtAnswer("broken", (), flight.doubt, dnswire.BROKEN_TTL_SECONDS))
+            return
         late = self._loop.time() - flight.started >= self._timeout - 0.001
-        self._land(flight, TxtAnswer("failed", (), "timeout" if late else flight.failure or "no answer", 0))
+        reason = "timeout" if late else flight.failure or flight.doubt or "no answer"
+        self._land(flight, TxtAnswer("failed", (), reason, 0))
 
     def _land(self, flight: _Flight, answer: TxtAnswer) -> None:
         self._drop_all(flight)
@@ -286,6 +357,7 @@ class Resolver:
         flight.answer = answer
         now = self._loop.time()
         self._observe(now - flight.started)
+        self._budgets.end(flight.domain, flight.octets, now - flight.started)
         self._cache.put(flight.name, answer, now)
         for name, done in flight.waiters:
             done(name, answer)
@@ -294,9 +366,9 @@ class Resolver:
         if flight.timer is not None:
             flight.timer.cancel()
             flight.timer = None
-        if flight.task is not None and flight.task is not _current_task():
-            flight.task.cancel()
-            flight.task = None
+        if flight.tcp is not None:
+            flight.tcp.close()
+            flight.tcp = None
         for sock in list(flight.sockets):
             self._drop(flight, sock)
 
@@ -304,35 +376,3 @@ class Resolver:
         del flight.sockets[sock]
         self._loop.remove_reader(sock)
         sock.close()
-
-
-def _numeric(server: tuple[str, int]) -> tuple[str, int] | tuple[str, int, int, int]:
-    """The socket address of a server. Given as it is, fe80::1%eth9 would be looked up as a host name if eth9 is gone.
-
-    Raises:
-        OSError: There is no such interface.
-    """
-    address, _, scope = server[0].partition("%")
-    if not scope:
-        return server
-    return address, server[1], 0, int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
-
-
-def _current_task() -> asyncio.Task[object] | None:
-    with contextlib.suppress(RuntimeError):
-        return asyncio.current_task()
-    return None
-
-
-async def _ask_by_tcp(question: bytes, server: tuple[str, int]) -> bytes:
-    """Return the answer; EOFError (as IncompleteReadError) if the server closes early."""
-    reader, writer = await asyncio.open_connection(*server)
-    try:
-        writer.write(len(question).to_bytes(2, "big") + question)
-        length = int.from_bytes(await reader.readexactly(2), "big")
-        return await reader.readexactly(length)
-    finally:
-        writer.close()
-        # Without this the socket is open until the next turn of the loop, and a test would see it leak.
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
