@@ -27,7 +27,7 @@ _WSP = b" \t"
 
 def relaxed_value(value: bytes) -> bytes:
     """Return a field's value in relaxed form, without the CRLF that ends the field (RFC 6376 section 3.4.2)."""
-    return b" ".join(value.split()) if splits_plainly(value) else _relaxed_value_exactly(value)
+    return b" ".join(value.split()) if splits_plainly(value) else relaxed_value_exactly(value)
 
 
 def splits_plainly(values: bytes) -> bool:
@@ -41,9 +41,12 @@ def splits_plainly(values: bytes) -> bool:
     return not others or others == 2 * (values.count(b"\r\n ") + values.count(b"\r\n\t"))
 
 
-def _relaxed_value_exactly(value: bytes) -> bytes:
-    unfolded = value.replace(b"\r\n", b"").replace(b"\t", b" ")
-    return b" ".join([word for word in unfolded.split(b" ") if word])
+def relaxed_value_exactly(value: bytes) -> bytes:
+    """Return the same where `split()` would not do."""
+    text = value.replace(b"\r\n", b"").replace(b"\t", b" ")
+    while b"  " in text:  # each pass halves the longest run
+        text = text.replace(b"  ", b" ")
+    return text.strip(b" ")
 
 
 def relaxed_field(lower: bytes, value: bytes) -> bytes:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dkconf.dkim.canonical import relaxed_field, simple_field, splits_plainly
+from dkconf.dkim.canonical import relaxed_field, relaxed_value_exactly, simple_field, splits_plainly
 from dkconf.mail.header import HeaderField
 
 
 class HeaderPool:
     """The fields of a message, out of which each of its signatures takes those that it covers."""
 
-    __slots__ = ("_bottom", "_fields", "_plain")
+    __slots__ = ("_bottom", "_fields", "_plain", "_relaxed")
 
-    def __init__(self, fields: Sequence[HeaderField]) -> None:
+    def __init__(self, fields: Sequence[HeaderField], *, several: bool = False) -> None:
+        """`several`: more than one signature takes from it, so relaxed fields are kept."""
         self._fields = fields
+        self._relaxed: dict[int, bytes] | None = {} if several else None
         self._bottom = {field.lower: field for field in fields}
         # Whether `split` alone gives relaxed values; not known yet.
         self._plain: bool | None = None
@@ -38,9 +40,23 @@ class HeaderPool:
             chosen = self._taken(names, own)
         if canonicalization == "simple":
             return b"".join([simple_field(field.name, field.value) for field in chosen])
+        if self._relaxed is not None:
+            return self._kept(chosen, self._relaxed)
         if self._splits_plainly():
             return b"".join([b"%b:%b\r\n" % (field.lower, b" ".join(field.value.split())) for field in chosen])
         return b"".join([relaxed_field(field.lower, field.value) for field in chosen])
+
+    def _kept(self, chosen: Sequence[HeaderField], kept: dict[int, bytes]) -> bytes:
+        """Fields in relaxed form, each made once; the fields are there as long as the pool is."""
+        plain = self._splits_plainly()
+        out = []
+        for field in chosen:
+            relaxed = kept.get(id(field))
+            if relaxed is None:
+                value = b" ".join(field.value.split()) if plain else relaxed_value_exactly(field.value)
+                relaxed = kept[id(field)] = b"%b:%b\r\n" % (field.lower, value)
+            out.append(relaxed)
+        return b"".join(out)
 
     def own_field(self, own: int, emptied: bytes, canonicalization: str) -> bytes:
         """Return the canonical signature field, without a final CRLF.

@@ -32,6 +32,11 @@ MAX_TIME_DIGITS = 12
 INFINITE = 10**MAX_TIME_DIGITS
 MAX_LENGTH_DIGITS = 76
 """Digits of l= by the grammar of RFC 6376 section 3.5."""
+MAX_IDENTITY_OCTETS = 1024
+"""Octets of i= as it is written: an address has 320 at most (RFC 5321 section 4.5.3.1), three times as many if all of
+them are quoted."""
+MAX_QUERY_METHODS = 16
+"""Methods in q=; there is one, dns/txt."""
 CACHED_TERMS = 512
 """Signers whose terms are kept: what they write into each of their signatures."""
 MAX_CACHED_OCTETS = 1024
@@ -153,7 +158,9 @@ def _terms(algorithm: bytes, form: bytes, domain: bytes, selector: bytes, query:
     for name, text in (("d", domain), ("s", selector)):
         if not is_domain(text):
             raise SignatureError(Cause.SYNTAX, f"{name}= is not a domain name")
-    if b"dns/txt" not in [method.strip(b" \t\r\n").lower() for method in query.split(b":")]:
+    if query.count(b":") >= MAX_QUERY_METHODS or b"dns/txt" not in [
+        method.strip(b" \t\r\n").lower() for method in query.split(b":")
+    ]:
         raise SignatureError(Cause.UNKNOWN_QUERY)
     words = (domain.decode("ascii"), selector.decode("ascii"), algorithm.decode("ascii"))
     return words[2], *_ALGORITHMS[algorithm], domain, selector, *forms, _header_names(names), words
@@ -190,7 +197,10 @@ def _identity(value: bytes | None, domain: bytes) -> tuple[str, bytes]:
     """Return (i= decoded, its domain in lower case)."""
     if value is None:
         return "@" + domain.decode("ascii"), domain
-    decoded = _unquoted(taglist.without_blanks(value))
+    text = taglist.without_blanks(value)
+    if len(text) > MAX_IDENTITY_OCTETS:
+        raise SignatureError(Cause.SYNTAX, f"i= has over {MAX_IDENTITY_OCTETS} octets")
+    decoded = _unquoted(text)
     local, at, host = decoded.rpartition(b"@")
     host = host.lower()
     if not at or not is_domain(host):

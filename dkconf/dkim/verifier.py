@@ -8,7 +8,7 @@ broken for good is a job whose verdict stands already, and asks for nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,14 @@ from dkconf.dkim.signature import Signature, SignatureError
 from dkconf.mail import taglist
 from dkconf.mail.domain import key_name
 from dkconf.mail.header import HeaderField
-from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_KEYS_TRIED, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
+from dkconf.mail.limits import (
+    MAX_KEY_RECORDS,
+    MAX_KEYS_TRIED,
+    MAX_RSA_BITS,
+    MAX_RSA_EXPONENT_BITS,
+    MAX_SIGNATURES,
+    MAX_SIGNED_OCTETS,
+)
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.mail.verdict import Condition, Result, Verdict
 
@@ -142,23 +149,28 @@ def begin(fields: Sequence[HeaderField], now: int, limits: Limits = DEFAULT_LIMI
         now: Seconds since 1970, for x= and t=.
         limits: What is accepted.
     """
+    return list(begin_each(fields, now, limits))
+
+
+def begin_each(fields: Sequence[HeaderField], now: int, limits: Limits) -> Iterator[SignatureJob]:
+    """Yield the jobs that `begin` returns, each when it is ready: of a large header one takes a ms or two."""
     positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
     if not positions:
-        return []
-    pool = HeaderPool(fields)
-    return [
-        _begin_one(pool, fields[position], position, number < limits.max_signatures, now, limits)
-        for number, position in enumerate(positions)
-    ]
+        return
+    pool = HeaderPool(fields, several=len(positions) > 1)
+    octets = 0
+    for number, position in enumerate(positions):
+        job = SignatureJob(position, limits)
+        if number < limits.max_signatures and octets <= MAX_SIGNED_OCTETS:
+            octets += _begin_one(job, pool, fields[position], now)
+        else:
+            job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
+        yield job
 
 
-def _begin_one(
-    pool: HeaderPool, field: HeaderField, position: int, evaluate: bool, now: int, limits: Limits
-) -> SignatureJob:
-    job = SignatureJob(position, limits)
-    if not evaluate:
-        job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
-        return job
+def _begin_one(job: SignatureJob, pool: HeaderPool, field: HeaderField, now: int) -> int:
+    """Make a job ready, or settle it; return the octets of header that were hashed for it."""
+    position, limits = job._position, job._limits
     try:
         tags = signature.read_tags(field.value)
         try:
@@ -175,15 +187,16 @@ def _begin_one(
             raise SignatureError(Cause.FUTURE)
     except SignatureError as error:
         job.verdict = job._settle(error.cause, error.detail)
-        return job
+        return 0
     header_hash = hashlib.sha256() if sig.hash_name == "sha256" else hashlib.sha1(usedforsecurity=False)
-    header_hash.update(pool.canonical(sig.header_names, sig.header_canonicalization, position))
+    header = pool.canonical(sig.header_names, sig.header_canonicalization, position)
+    header_hash.update(header)
     emptied = taglist.without_value(field.value, b"b")
     header_hash.update(pool.own_field(position, emptied, sig.header_canonicalization))
     job._header_digest = header_hash.digest()
     job.query_name = key_name(sig.selector, sig.domain)
     job.hash_key = HashKey(sig.body_canonicalization, sig.hash_name, sig.length)
-    return job
+    return len(header)
 
 
 def _words(tags: dict[bytes, bytes]) -> tuple[str, str, str]:

@@ -20,7 +20,10 @@ def lookup(nameservers: Sequence[str] = (), port: int = 53) -> Lookup:
         nameservers: Addresses to ask; () = those of the system.
     """
     import dns.exception
+    import dns.message
     import dns.resolver
+
+    unreadable = (dns.message.ChainTooLong, dns.exception.FormError, dns.message.Truncated)
 
     resolver: dns.resolver.Resolver | None
     reason = ""
@@ -44,6 +47,11 @@ def lookup(nameservers: Sequence[str] = (), port: int = 53) -> Lookup:
             return TxtAnswer("absent", reason="NXDOMAIN")
         except dns.resolver.NoAnswer:
             return TxtAnswer("absent", reason="no TXT")
+        except dns.resolver.NoNameservers as error:
+            # Each is (server, by TCP, port, exception, response).
+            causes = [cause[3] for cause in error.kwargs.get("errors", ())]
+            certain = bool(causes) and all(isinstance(cause, unreadable) for cause in causes)
+            return TxtAnswer("broken", reason=str(causes[-1])) if certain else TxtAnswer("failed", reason=str(error))
         except dns.exception.DNSException as error:
             return TxtAnswer("failed", reason=str(error) or type(error).__name__)
         except OSError as error:

@@ -44,6 +44,27 @@ def chosen(below: Sequence[HeaderField], names: Sequence[bytes] | None) -> list[
     return [field for group in reversed(groups) for field in group]
 
 
+class CanonicalFields:
+    """The canonical octets of a message's fields, each made once, however many signatures cover it."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, str], bytes] = {}
+
+    def header(self, fields: Sequence[HeaderField], canonicalization: str) -> bytes:
+        """Return the canonical octets of fields, each with its CRLF; the fields are there as long as this is."""
+        kept = self._kept
+        out = []
+        for field in fields:
+            octets = kept.get((id(field), canonicalization))
+            if octets is None:
+                octets = canonical_field(field.name, field.value, canonicalization)
+                kept[id(field), canonicalization] = octets
+            out.append(octets)
+        return b"".join(out)
+
+
 def canonical_header(fields: Sequence[HeaderField], canonicalization: str) -> bytes:
     """Return the canonical octets of fields, each with its CRLF."""
     return b"".join([canonical_field(field.name, field.value, canonicalization) for field in fields])

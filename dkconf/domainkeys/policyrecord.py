@@ -36,9 +36,17 @@ class PolicyRecord:
     """n=."""
 
 
+_FIRST_LABEL = b"_domainkey."
+
+
 def query_name(domain: bytes) -> bytes:
     """Return the name to ask for, by the sending domain."""
-    return b"_domainkey." + domain.lower()
+    return _FIRST_LABEL + domain.lower()
+
+
+def is_policy(name: bytes) -> bool:
+    """Return whether a name is one of `query_name`."""
+    return name.startswith(_FIRST_LABEL)
 
 
 def parse(octets: bytes) -> PolicyRecord:

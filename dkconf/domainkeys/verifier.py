@@ -8,7 +8,7 @@ sender decides (3.7.1, 3.7.3); the others are reported.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,19 @@ from dkconf.crypto.keys import KeyProblem, PublicKey, public_keys
 from dkconf.domainkeys import keyrecord, signature
 from dkconf.domainkeys.canonical import BodyStream
 from dkconf.domainkeys.causes import Cause
-from dkconf.domainkeys.headers import canonical_header, chosen
+from dkconf.domainkeys.headers import CanonicalFields, chosen
 from dkconf.domainkeys.signature import Signature, SignatureError
 from dkconf.mail.address import Sender, find_sender
 from dkconf.mail.domain import key_name, within
 from dkconf.mail.header import HeaderField
-from dkconf.mail.limits import MAX_KEY_RECORDS, MAX_KEYS_TRIED, MAX_RSA_BITS, MAX_RSA_EXPONENT_BITS, MAX_SIGNATURES
+from dkconf.mail.limits import (
+    MAX_KEY_RECORDS,
+    MAX_KEYS_TRIED,
+    MAX_RSA_BITS,
+    MAX_RSA_EXPONENT_BITS,
+    MAX_SIGNATURES,
+    MAX_SIGNED_OCTETS,
+)
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.mail.verdict import Verdict
 
@@ -121,71 +128,98 @@ class SignatureJob:
         return Verdict("domainkeys", result="pass", reason="", condition="", **self._about, **facts)
 
 
-def begin(fields: Sequence[HeaderField], limits: Limits = DEFAULT_LIMITS) -> list[SignatureJob]:
+def begin(
+    fields: Sequence[HeaderField],
+    limits: Limits = DEFAULT_LIMITS,
+    found_sender: tuple[Sender | None, str] | None = None,
+) -> list[SignatureJob]:
     """Return a job for each DomainKey-Signature field, top to bottom; at most one of them decides.
 
     Where none fits the sender the top-most decides, with the verdict that says why it does not.
+
+    Args:
+        fields: All header fields of the message, top to bottom.
+        limits: What is accepted.
+        found_sender: What `find_sender` says, where the caller knows already.
     """
-    positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
-    if not positions:
-        return []
-    sender, problem = find_sender(fields)
-    streams: dict[str, BodyStream] = {}
-    jobs = [
-        _begin_one(fields, position, number < limits.max_signatures, sender, problem, limits, streams)
-        for number, position in enumerate(positions)
-    ]
-    next((job for job in jobs if job.verdict is None), jobs[0]).decides = True
+    jobs = list(begin_each(fields, limits, found_sender or find_sender(fields)))
+    choose(jobs)
     return jobs
 
 
-def _begin_one(
-    fields: Sequence[HeaderField],
-    position: int,
-    evaluate: bool,
-    sender: Sender | None,
-    problem: str,
-    limits: Limits,
-    streams: dict[str, BodyStream],
-) -> SignatureJob:
-    about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
-    if sender is not None:
-        about.update(identity=sender.address, identity_property=f"header.{sender.header}")
-    job = SignatureJob(about, limits)
-    if not evaluate:
-        job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
-        return job
+def choose(jobs: Sequence[SignatureJob]) -> None:
+    """Say which of all jobs of a message decides, if there are any."""
+    if jobs:
+        next((job for job in jobs if job.verdict is None), jobs[0]).decides = True
+
+
+def begin_each(
+    fields: Sequence[HeaderField], limits: Limits, found_sender: tuple[Sender | None, str]
+) -> Iterator[SignatureJob]:
+    """Yield the jobs that `begin` returns, each when it is ready: of a large header one takes a ms. Then `choose`."""
+    positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
+    if not positions:
+        return
+    common = _Common(fields, *found_sender)
+    for number, position in enumerate(positions):
+        about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
+        if common.sender is not None:
+            about.update(identity=common.sender.address, identity_property=f"header.{common.sender.header}")
+        job = SignatureJob(about, limits)
+        if number < limits.max_signatures and common.octets <= MAX_SIGNED_OCTETS:
+            _begin_one(job, common, position)
+        else:
+            job.verdict = job._settle(Cause.TOO_MANY_SIGNATURES)
+        yield job
+
+
+class _Common:
+    """What the signatures of one message share."""
+
+    __slots__ = ("canonical", "fields", "octets", "problem", "sender", "streams")
+
+    def __init__(self, fields: Sequence[HeaderField], sender: Sender | None, problem: str) -> None:
+        self.fields, self.sender, self.problem = fields, sender, problem
+        self.canonical = CanonicalFields()
+        self.streams: dict[str, BodyStream] = {}
+        self.octets = 0
+        """Of header that were hashed so far."""
+
+
+def _begin_one(job: SignatureJob, common: _Common, position: int) -> None:
+    """Make a job ready, or settle it."""
+    fields, sender = common.fields, common.sender
     try:
         tags = signature.read_tags(fields[position].value)
-        about.update(_shown(tags))
+        job._about.update(_shown(tags))
         sig = signature.from_tags(tags)
-        about.update(signature=sig.signature_text)
+        job._about.update(signature=sig.signature_text)
         if sender is None:
-            raise SignatureError(Cause.NO_SENDER, problem)
+            raise SignatureError(Cause.NO_SENDER, common.problem)
         if not within(sender.domain, sig.domain):
             raise SignatureError(Cause.NOT_THE_SENDER)
         if sig.header_names is not None and sender.header.encode("ascii") not in sig.header_names:
             raise SignatureError(Cause.SENDER_NOT_SIGNED)
     except SignatureError as error:
         job.verdict = job._settle(error.cause, error.detail)
-        return job
+        return
     signed = chosen(fields[position + 1 :], sig.header_names)
     if not any(field.lower == sender.header.encode("ascii") for field in signed):
         job.verdict = job._settle(Cause.SENDER_NOT_SIGNED, "it stands above the signature")
-        return job
-    header = canonical_header(signed, sig.canonicalization)
+        return
+    header = common.canonical.header(signed, sig.canonicalization)
+    common.octets += len(header)
     job._signature = sig
     job._sender = sender
     sha1 = hashlib.sha1(header, usedforsecurity=False)
-    stream = streams.get(sig.canonicalization)
+    stream = common.streams.get(sig.canonicalization)
     if stream is None:
-        stream = streams[sig.canonicalization] = BodyStream(sig.canonicalization, sha1)
+        stream = common.streams[sig.canonicalization] = BodyStream(sig.canonicalization, sha1)
         job._leads = True
     else:
         job._number = stream.share(sha1)
     job._body = stream
     job.query_name = key_name(sig.selector, sig.domain)
-    return job
 
 
 def _shown(tags: dict[bytes, bytes]) -> dict[str, str]:

@@ -6,7 +6,7 @@ session and `dkconf mail verify` both use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dkconf.dkim import verifier as dkim
@@ -49,8 +49,11 @@ class Verification:
     """One message being verified."""
 
     __slots__ = (
+        "_ahead",
         "_dkim",
+        "_dkim_left",
         "_domainkeys",
+        "_domainkeys_left",
         "_fields",
         "_policy_name",
         "_schemes",
@@ -72,6 +75,7 @@ class Verification:
         schemes: Sequence[str] = ("dkim", "domainkeys"),
         dkim_limits: dkim.Limits = dkim.DEFAULT_LIMITS,
         domainkeys_limits: domainkeys.Limits = domainkeys.DEFAULT_LIMITS,
+        stepwise: bool = False,
     ) -> None:
         """Begin.
 
@@ -79,17 +83,52 @@ class Verification:
             fields: All header fields of the message, top to bottom.
             now: Seconds since 1970.
             sender: What `find_sender` says, where the caller knows already.
+            stepwise: Only make ready to begin: `begin_one` is called until it says that nothing is left.
         """
         self._tables, self._schemes = tables, tuple(schemes)
-        self.sender, self.sender_fault = sender or find_sender(fields)
+        self.sender, self.sender_fault = found = sender or find_sender(fields)
         self._fields = fields
-        self._dkim = dkim.begin(fields, now, dkim_limits) if "dkim" in schemes else []
-        self._domainkeys = domainkeys.begin(fields, domainkeys_limits) if "domainkeys" in schemes else []
+        self._dkim: list[dkim.SignatureJob] = []
+        self._domainkeys: list[domainkeys.SignatureJob] = []
+        self._dkim_left: Iterator[dkim.SignatureJob] = iter(())
+        self._domainkeys_left: Iterator[domainkeys.SignatureJob] = iter(())
+        if "dkim" in schemes:
+            if stepwise:
+                self._dkim_left = dkim.begin_each(fields, now, dkim_limits)
+            else:
+                self._dkim = dkim.begin(fields, now, dkim_limits)
+        if "domainkeys" in schemes:
+            if stepwise:
+                self._domainkeys_left = domainkeys.begin_each(fields, domainkeys_limits, found)
+            else:
+                self._domainkeys = domainkeys.begin(fields, domainkeys_limits, found)
         self._policy_name = policyrecord.query_name(self.sender.domain) if self.sender else b""
+        self._ahead: list[dkim.SignatureJob | domainkeys.SignatureJob] = []
+        """Signatures that are to be judged, where there are several."""
         self.hash_keys: list[HashKey] = []
         """The body hashes that `finish` will ask for."""
         self.updates: list[Callable[[bytes | memoryview], None]] = []
         """Functions that take each piece of the body beside them."""
+        self.queries: tuple[bytes, ...] = ()
+        """TXT names to look up while the body arrives."""
+        if not stepwise:
+            self._begun()
+
+    def begin_one(self) -> bool:
+        """Read one more signature; whether there was one."""
+        job = next(self._dkim_left, None)
+        if job is not None:
+            self._dkim.append(job)
+            return True
+        other = next(self._domainkeys_left, None)
+        if other is not None:
+            self._domainkeys.append(other)
+            return True
+        domainkeys.choose(self._domainkeys)
+        self._begun()
+        return False
+
+    def _begun(self) -> None:
         # Loops, since there is a job or two: a comprehension costs more than what it does.
         names: list[bytes] = []
         for job in self._dkim:
@@ -100,21 +139,35 @@ class Verification:
             if other.query_name:
                 self.updates.append(other.update)
                 names.append(other.query_name)
-        if not self._dkim and not self._domainkeys and "domainkeys" in schemes and self._policy_name:
+        if len(names) > 1:
+            self._ahead = [*self._dkim, *self._domainkeys]
+        if not self._dkim and not self._domainkeys and "domainkeys" in self._schemes and self._policy_name:
             # Nothing is signed: the policy will be needed. Else only a failure asks for it, at the end.
             names.append(self._policy_name)
-        self.queries: tuple[bytes, ...] = tuple(dict.fromkeys(names))
-        """TXT names to look up while the body arrives."""
+        self.queries = tuple(dict.fromkeys(names))
+
+    def judge_one(self, answers: Mapping[bytes, TxtAnswer], hashes: BodyHashes) -> bool:
+        """Judge one of several signatures ahead of `finish`, which has less to do then; whether there was one left.
+
+        With the arguments of `finish`. A public key operation may take a ms, and a message have twenty.
+        """
+        if not self._ahead:
+            return False
+        job = self._ahead.pop()
+        if isinstance(job, dkim.SignatureJob):
+            _finish_dkim(job, answers, hashes)
+        else:
+            _finish_domainkeys(job, answers)
+        return True
 
     def finish(self, answers: Mapping[bytes, TxtAnswer], hashes: BodyHashes) -> Outcome | tuple[bytes, ...]:
         """The outcome; or the names that must be looked up first (call again with all answers)."""
         dkim_verdicts, domainkeys_verdicts = [], []
         for job in self._dkim:
-            body = hashes[job.hash_key] if job.hash_key else None
-            dkim_verdicts.append(job.finish(answers.get(job.query_name or b""), body))
+            dkim_verdicts.append(_finish_dkim(job, answers, hashes))
         policy, fault, decisive = None, "", None
         for other in self._domainkeys:
-            verdict = other.finish(answers.get(other.query_name or b""))
+            verdict = _finish_domainkeys(other, answers)
             domainkeys_verdicts.append(verdict)
             if other.decides:
                 decisive = verdict
@@ -181,6 +234,15 @@ class Verification:
             # The answer would have decided, so the message may have to wait for it.
             return Finding("domainkeys", "dns", fault, domain)
         return Finding("domainkeys", "no", self.sender_fault or (decisive.reason if decisive else ""), domain)
+
+
+def _finish_dkim(job: dkim.SignatureJob, answers: Mapping[bytes, TxtAnswer], hashes: BodyHashes) -> Verdict:
+    body = hashes[job.hash_key] if job.hash_key else None
+    return job.finish(answers.get(job.query_name or b""), body)
+
+
+def _finish_domainkeys(job: domainkeys.SignatureJob, answers: Mapping[bytes, TxtAnswer]) -> Verdict:
+    return job.finish(answers.get(job.query_name or b""))
 
 
 def _author_domains(sender: Sender | None, fields: Sequence[HeaderField]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ else is verified. A role that is switched off leaves its messages alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from dkconf.dkim.canonical import BodyHashes, HashKey
@@ -24,6 +24,10 @@ from dkconf.mail.lookup import TxtAnswer
 AUTHRES: Final = b"authentication-results"
 STATUS: Final = b"domainkey-status"
 _AUTHRES, _STATUS, _SIGNED = 1, 2, 3
+_LOOKED_AT: Final = 2
+"""Fields that are looked at one after the other: whose an Authentication-Results field is may take a ms to find out."""
+_HEAVY_OCTETS: Final = 32768
+"""A longer header may take some ms; sendmail lets none pass unless told otherwise (confMAX_HEADERS_LENGTH)."""
 # Fields that are looked at while the header arrives.
 _KINDS: Final = {AUTHRES: _AUTHRES, STATUS: _STATUS, b"domainkey-signature": _SIGNED}
 _PROPER: Final = {AUTHRES: b"Authentication-Results", STATUS: b"DomainKey-Status"}
@@ -51,6 +55,7 @@ class Message:
         "_updates",
         "attempted",
         "authserv_id",
+        "decided",
         "engine",
         "failure",
         "fields",
@@ -74,6 +79,8 @@ class Message:
         """A fault of ours, met before the reply to it is due."""
         self.unread = False
         """It came among the header fields: not all of them were looked at."""
+        self.decided = False
+        """Whether `decide` has been called."""
         self.attempted = ""
         """A domain of ours that a host which is not ours wrote as its sender."""
         self.note = ""
@@ -89,15 +96,22 @@ class Message:
         self._seen: dict[bytes, int] = {}
         self._octets = self._beyond = self._unremoved = 0
 
-    def add(self, pairs: Iterable[tuple[bytes, bytes]], leading_space: bool) -> None:
-        """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept."""
+    def add(self, pairs: Sequence[tuple[bytes, bytes]], leading_space: bool) -> Sequence[tuple[bytes, bytes]]:
+        """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept.
+
+        Returns:
+            Those that are not taken yet, since enough of them had to be looked at for a while: call again with them.
+        """
         settings = self.engine.settings
         fields, octets, limit = self.fields, self._octets, settings.header_octets
         most = 0 if self.oversize else settings.header_fields
+        looked = taken = 0
         for name, value in pairs:
+            taken += 1
             field = from_milter(name, value, leading_space)
             if field.lower in _KINDS:
                 self._notice(field)
+                looked += 1
             octets += len(name) + len(field.value) + 3
             if octets <= limit and len(fields) < most:
                 fields.append(field)
@@ -107,7 +121,10 @@ class Message:
                 self.oversize = "octets" if octets > limit else "fields"
                 self._beyond, most = len(fields) + 1, 0
                 fields.clear()
+            if looked == _LOOKED_AT:
+                break
         self._octets = octets
+        return pairs[taken:]
 
     def _notice(self, field: HeaderField) -> None:
         """Look at a field whose name alone says something."""
@@ -137,6 +154,11 @@ class Message:
             self._unremoved += 1
 
     @property
+    def heavy(self) -> bool:
+        """Whether `decide` may take some ms."""
+        return self._octets > _HEAVY_OCTETS
+
+    @property
     def excess(self) -> str:
         """The limit that the header broke: what, how much of it, what is legal; "" if it broke none."""
         settings = self.engine.settings
@@ -160,14 +182,16 @@ class Message:
 
     # --- end of headers
 
-    def decide(self, origin: Callable[[], bool], removes: bool, now: int) -> None:
+    def decide(self, origin: Callable[[], bool], removes: bool, now: int, *, stepwise: bool = False) -> None:
         """Decide what is to be done, and begin it.
 
         Args:
             origin: Says whether the message comes from one of ours.
             removes: Whether `removals` will be carried out, so that no signature may cover those fields.
             now: Seconds since 1970.
+            stepwise: Leave the signatures to `begin_one`, which is called until it says that nothing is left.
         """
+        self.decided = True
         if self.oversize:
             return
         engine, fields = self.engine, self.fields
@@ -193,8 +217,19 @@ class Message:
                 schemes=schemes,
                 dkim_limits=engine.dkim_limits,
                 domainkeys_limits=engine.domainkeys_limits,
+                stepwise=stepwise,
             )
+        if not stepwise:
+            self._begin_body()
+
+    def begin_one(self) -> bool:
+        """Read one more signature of what was decided stepwise; whether there is more to do."""
+        if self.hashes is not None or self.oversize:
+            return False
+        if self.verification is not None and self.verification.begin_one():
+            return True
         self._begin_body()
+        return False
 
     def _signers(
         self, sender: Sender | None, fault: str, origin: Callable[[], bool], signed: bool
@@ -273,6 +308,11 @@ class Message:
         """Take a piece of the body."""
         for update in self._updates:
             update(chunk)
+
+    def judge_one(self, answers: Mapping[bytes, TxtAnswer]) -> bool:
+        """Judge one of several signatures ahead of `finish`; whether there was one."""
+        verification, hashes = self.verification, self.hashes
+        return verification is not None and hashes is not None and verification.judge_one(answers, hashes)
 
     def finish(self, answers: Mapping[bytes, TxtAnswer], now: int) -> Result | tuple[bytes, ...]:
         """The result; or the names that must be looked up first (call again with all answers)."""

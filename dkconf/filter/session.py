@@ -12,7 +12,7 @@ header too large, a fault of ours) is therefore kept, and answered at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from dkconf import __version__
@@ -62,6 +62,7 @@ class Session:
         "_macros",
         "_message",
         "engine",
+        "fields_left",
     )
 
     def __init__(
@@ -81,6 +82,7 @@ class Session:
         self._hostname = self._address = b""
         self._internal: tuple[Engine, bool] | None = None
         self._message: Message | None = None
+        self.fields_left: Sequence[tuple[bytes, bytes]] = ()
 
     # --- the connection
 
@@ -218,13 +220,22 @@ class Session:
         """Take one header field as the milter protocol has it (folds are LF and a blank)."""
         return self.headers(((name, value),))
 
-    def headers(self, pairs: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        """Take header fields, (name, value) each, that came together."""
+    def headers(self, pairs: Sequence[tuple[bytes, bytes]], stepwise: bool = False) -> bytes | None:
+        """Take header fields, (name, value) each, that came together.
+
+        Args:
+            stepwise: Take a part of them if they may need some ms; `fields_left` are those to call again with.
+        """
         message = self._message or self._begin()
-        try:
-            message.add(pairs, self._leading_space)
-        except Exception as error:
-            message.failure, message.unread = message.failure or error, True
+        self.fields_left = pairs
+        while self.fields_left:
+            try:
+                self.fields_left = message.add(self.fields_left, self._leading_space)
+            except Exception as error:
+                message.failure, message.unread = message.failure or error, True
+                self.fields_left = ()
+            if stepwise:
+                break
         return None
 
     def end_of_headers(self) -> bytes | None:
@@ -232,10 +243,32 @@ class Session:
         message = self._message or self._begin()
         if message.failure is None:
             try:
-                message.decide(self._is_ours, self._removes, int(self._clock()))
+                if message.decided:
+                    while message.begin_one():
+                        pass
+                else:
+                    message.decide(self._is_ours, self._removes, int(self._clock()))
             except Exception as error:
                 message.failure = error
         return None
+
+    def decide_one(self) -> bool:
+        """Do a part of what `end_of_headers` does, ahead of it, where the message is `heavy`.
+
+        Returns:
+            Whether there is more to do; call again if so.
+        """
+        message = self._message
+        if message is None or message.failure is not None:
+            return False
+        try:
+            if message.decided:
+                return message.begin_one()
+            message.decide(self._is_ours, self._removes, int(self._clock()), stepwise=True)
+        except Exception as error:
+            message.failure = error
+            return False
+        return True
 
     @property
     def queries(self) -> tuple[bytes, ...]:
@@ -244,6 +277,24 @@ class Session:
         if message is None or message.verification is None:
             return ()
         return message.verification.queries
+
+    @property
+    def heavy(self) -> bool:
+        """Whether `end_of_headers` may take some ms."""
+        message = self._message
+        return message is not None and message.heavy
+
+    def judge_one(self, answers: Mapping[bytes, TxtAnswer]) -> bool:
+        """Judge one of several signatures ahead of `end_of_message`, whose time others would wait for.
+
+        Args:
+            answers: As for `end_of_message`; the body is over.
+
+        Returns:
+            Whether there was one; call again if so.
+        """
+        message = self._message
+        return message is not None and message.failure is None and message.judge_one(answers)
 
     def body(self, chunk: bytes | memoryview) -> bytes | None:
         """Take a piece of the body; nothing of it is kept."""

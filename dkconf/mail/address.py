@@ -15,6 +15,10 @@ from dkconf.mail.header import HeaderField
 MAX_ADDRESS_TOKENS = 4096
 """Tokens looked at before the first address ends; a display name has a handful."""
 
+MAX_ADDRESS_OCTETS = 4096
+"""Octets of a field in which its first address must end, comments and names included; a line has 998 at most (RFC 5322
+section 2.1.1)."""
+
 _NAMES = frozenset([b"from", b"sender"])
 _SPECIALS = frozenset(b'()<>[]:;@\\,."')
 _BLANKS = frozenset(b" \t\r\n")
@@ -72,7 +76,10 @@ def find_sender(fields: Sequence[HeaderField]) -> tuple[Sender | None, str]:
 def sender_address(value: bytes) -> tuple[bytes, bytes] | None:
     """Return (local part, domain in lower case) of the first address, or None if there is none with a
     domain."""
-    plain = _PLAIN.fullmatch(value)
+    cut = len(value) > MAX_ADDRESS_OCTETS
+    if cut:
+        value = value[:MAX_ADDRESS_OCTETS]
+    plain = None if cut else _PLAIN.fullmatch(value)
     if plain is not None:
         return plain[1] or plain[3], (plain[2] or plain[4]).lower()
     tokens = _tokens(value)
@@ -84,13 +91,14 @@ def sender_address(value: bytes) -> tuple[bytes, bytes] | None:
         kind = token[0]
         if kind in (",", ";") and not angle:
             if current:
+                cut = False  # this one is whole
                 break
         elif kind == ":" and not angle:
             current = []  # it was the name of a group
         else:
             angle = kind == "<" or (angle and kind != ">")
             current.append(token)
-    return _mailbox(current)
+    return None if cut else _mailbox(current)
 
 
 def _mailbox(tokens: list[tuple[str, bytes]]) -> tuple[bytes, bytes] | None:

@@ -114,10 +114,22 @@ def signature_prefixes(signatures: Sequence[bytes]) -> list[str]:
     ordered = sorted(set(signatures))
     needed = dict.fromkeys(ordered, 8)
     for before, after in pairwise(ordered):  # whatever shares the longest start stands next to it when sorted
-        common = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(before))
+        common = _common_octets(before, after)
         needed[before] = max(needed[before], common + 1)
         needed[after] = max(needed[after], common + 1)
     return [signature[: needed[signature]].decode("ascii", "replace") for signature in signatures]
+
+
+def _common_octets(one: bytes, other: bytes) -> int:
+    """Return how many octets two values have in common at their start; by halves, since they may have 60,000."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _clean(text: str) -> str:

@@ -7,12 +7,15 @@ MAX_HEADER_NAMES = 1000
 hostile."""
 MAX_SIGNATURES = 10
 """Signatures evaluated per message and scheme; dkim-milter stops at 10, OpenDKIM at 3, Mail::DKIM at 50."""
+MAX_SIGNED_OCTETS = 128 * 1024
+"""Octets of header that the signatures of one scheme cover together, from the second one on. Of the largest header that
+sendmail takes by default (32 KiB) four signatures may cover all, of an average one (4 KiB) as many as are looked at."""
 MAX_KEY_RECORD_OCTETS = 4096
 """A TXT record longer than this is no key record: an RSA key of 8192 bits takes 1440 octets."""
 MAX_KEY_RECORDS = 8
 """TXT records of one name that are looked at."""
-MAX_KEYS_TRIED = 4
-"""Keys of one name that a signature is checked with, if several would do; a rotation of keys has two."""
+MAX_KEYS_TRIED = 2
+"""Keys of one name that a signature is checked with, if several would do: the old one and the new one."""
 MAX_RSA_BITS = 8192
 """Longest RSA modulus that is calculated with; RFC 8301 asks for 4096, rspamd stops at 8192."""
 MAX_RSA_EXPONENT_BITS = 64

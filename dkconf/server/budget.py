@@ -16,7 +16,7 @@ DOMAIN_LOOKUPS: Final = 2000
 """In a while. A domain has a handful of selectors, and what is known is not asked for again."""
 DOMAIN_OCTETS: Final = 2 * 1024 * 1024
 """In a while: as many answers of a kilobyte, twice what a key of 4096 bits takes."""
-DOMAIN_SECONDS: Final = 400.0
+DOMAIN_SECONDS: Final = 400
 """Of waiting in a while, all lookups together."""
 DOMAIN_FLIGHTS: Final = 100
 """Lookups under way at once; BIND asks the servers of one zone 100 to 200 questions at once where that is limited
@@ -82,7 +82,7 @@ class Budgets:
             (account.seconds, DOMAIN_SECONDS, "seconds of waiting"),
         ):
             if spent >= most:
-                return f"{most:g} {unit} for {name} within {WINDOW_SECONDS:g} s"
+                return f"{most} {unit} for {name} within {WINDOW_SECONDS:g} s"
         account.lookups += 1
         account.under_way += 1
         return ""

@@ -2,7 +2,8 @@
 
 A connection holds nothing of a message: what it receives lies in the worker's shared buffer and is used up
 before the next read. The session never waits; where it needs the DNS, the connection waits for it, sends
-PROGRESS, and gives up at the deadline. Whatever goes wrong in the session is the session's to answer (`fault`).
+PROGRESS, and gives up at the deadline. No message has more than a slice of time at once: what is left of a long one
+takes its turn (`turns.py`). Whatever goes wrong in the session is the session's to answer (`fault`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 
 from dkconf.errors import RemoteProtocolError
@@ -17,6 +19,7 @@ from dkconf.mail.lookup import TxtAnswer
 from dkconf.milter import codec, dialogue
 from dkconf.milter import messages as m
 from dkconf.server.questions import Questions
+from dkconf.server.turns import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from dkconf.filter.session import Session
@@ -43,9 +46,9 @@ class Connection:
     """See the module. Made when the connection is accepted; `close` ends it, once."""
 
     __slots__ = (
-        "_backlog", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open", "_pending",
-        "_progress", "_questions", "_quits", "_session", "_spent", "_started", "_unsent", "_worker", "closed", "sock",
-        "touched",
+        "_backlog", "_began", "_deadline", "_decided", "_decoder", "_dialogue", "_fault", "_offer", "_open",
+        "_pending", "_progress", "_questions", "_quits", "_session", "_slowed", "_spent", "_started", "_unsent",
+        "_used", "_worker", "closed", "sock", "touched",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, sock: socket.socket) -> None:
@@ -64,6 +67,12 @@ class Connection:
         self._open = False
         self._decided = False
         self._spent = 0.0
+        self._began = 0.0
+        """When the work that is being done began, in seconds of CPU time."""
+        self._used = 0.0
+        """Seconds of CPU time for this message so far."""
+        self._slowed = False
+        """Whether the rest of what has been read waits for its turn."""
         self._quits = False
         self.closed = False
         self._started = worker.now()
@@ -73,7 +82,8 @@ class Connection:
     @property
     def in_message(self) -> bool:
         """Whether a message is open, or a reply is still to be written."""
-        return self._dialogue.in_message or self._pending is not None or self._unsent is not None
+        waits = self._pending is not None or self._slowed
+        return self._dialogue.in_message or waits or self._unsent is not None
 
     def overdue(self, now: float) -> bool:
         """Return whether the connection is to be closed: silent, or in one packet or message, for too long.
@@ -93,7 +103,25 @@ class Connection:
     # --- octets
 
     def readable(self) -> None:
-        """Read once, and do all that was asked for."""
+        """Read once, and do all that was asked for; in its turn, if this message has had its slice already."""
+        if self._used > SLICE_SECONDS and not self._worker.turns.free():
+            self._worker.ready.forget(self.sock.fileno())
+            self._worker.turns.later(self._read_in_turn, self._used)
+        else:
+            self._read()
+
+    def _read_in_turn(self) -> None:
+        # Who waits for something else by now is read from after that.
+        if not self.closed and self._unsent is None and self._backlog is None:
+            self._watch()
+            self._read()
+
+    def _watch(self) -> None:
+        ready, fd = self._worker.ready, self.sock.fileno()
+        if not ready.watches(fd):
+            ready.when_readable(fd, self.readable)
+
+    def _read(self) -> None:
         buffer = self._worker.buffer
         try:
             count = self.sock.recv_into(buffer)
@@ -114,15 +142,17 @@ class Connection:
         if begins or (commands and (type(commands[0]) is not m.Body or commands[0].last)):
             # A packet has begun or is whole now. What only goes on is no sign of life.
             self.touched = self._worker.now()
-        if self._pending is not None:
+        if self._pending is not None or self._slowed:
             self._put_off(commands)
         else:
             self._work(commands)
 
     def _work(self, commands: list[m.Command]) -> None:
         out: list[bytes] = []
+        self._began = thread_time()
+        begin = self._worker.now()
         try:
-            self._run(commands, out)
+            self._run(commands, out, begin + SLICE_SECONDS)
         except RemoteProtocolError as error:
             self._fault = error
         except Exception as error:
@@ -131,12 +161,14 @@ class Connection:
             self._send(b"".join(out))
             self.close()
             return
+        taken = self._worker.now() - begin
+        self._used += taken if taken < SLICE_SECONDS else thread_time() - self._began
         if self._open and not self._dialogue.in_message:
             # Counted before the MTA hears of it, so that whoever has the reply sees the count.
             self._message_over()
         if out:
             self._send(b"".join(out))
-        if self._pending is not None:
+        if self._pending is not None or self._slowed:
             return
         if self._fault is not None:
             self._worker.protocol_error(str(self._fault))
@@ -144,10 +176,15 @@ class Connection:
         elif self._quits or (self._worker.stopping and not self.in_message):
             self.close()
 
-    def _run(self, commands: list[m.Command], out: list[bytes]) -> None:
-        talk = self._dialogue
+    def _run(self, commands: list[m.Command], out: list[bytes], end: float) -> None:
+        talk, now = self._dialogue, self._worker.now
         for position, command in enumerate(commands):
             kind = type(command)
+            if (position and now() > end and self._over()) or (kind is m.EndOfHeaders and not self._decides()):
+                self._put_off(commands[position:])
+                self._slowed = True
+                self._worker.turns.later(self._continue, self._used + thread_time() - self._began)
+                return
             phase = talk.steps[talk.phase].get(kind)
             if phase is not None:
                 talk.phase = phase
@@ -158,6 +195,9 @@ class Connection:
                     reply = self._session.fault(error)
                 if reply is not None:
                     talk.answer(command, reply)
+                if kind is m.Headers and self._session is not None and self._session.fields_left:
+                    commands.insert(position + 1, m.Headers(list(self._session.fields_left)))
+                    self._session.fields_left = ()
             elif type(command) is m.Headers and kind not in talk.silent:
                 for name, value in command.fields:
                     self._step(m.Header(name, value), out)
@@ -165,6 +205,34 @@ class Connection:
                 if self._pending is not None:
                     self._put_off(commands[position + 1 :])
                 return
+
+    def _over(self) -> bool:
+        """Return whether a slice has been used. Time in which others had the processor is not ours."""
+        return thread_time() - self._began > SLICE_SECONDS
+
+    def _decides(self) -> bool:
+        """Do what the end of a large header asks for, as far as there is time; whether all is done."""
+        session = self._session
+        if session is None or not session.heavy:
+            return True
+        if not self._worker.turns.free():
+            return False
+        while session.decide_one():
+            if self._over():
+                return False
+        return True
+
+    def _continue(self) -> None:
+        """Go on in a later turn with what was put off."""
+        if self._slowed and not self.closed:
+            self._slowed = False
+            self._go_on()
+
+    def _go_on(self) -> None:
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None and self._unsent is None:
+            self._watch()
+        self._work(backlog or [])
 
     def _step(self, command: m.Command, out: list[bytes]) -> bool:
         """Do what one command asks for; whether what comes behind it has to wait, or means nothing any more."""
@@ -291,7 +359,7 @@ class Connection:
 
     def _headers(self, command: m.Headers) -> bytes | None:
         assert self._session is not None
-        return self._session.headers(command.fields)
+        return self._session.headers(command.fields, True)
 
     def _end_of_headers(self, command: m.EndOfHeaders) -> bytes | None:
         session = self._session
@@ -337,7 +405,11 @@ class Connection:
 
     def _answered(self, name: bytes, answer: TxtAnswer) -> None:
         if self._questions.hear(name, answer) and self._pending is not None:
-            self._resume()
+            # One answer may be what a thousand messages wait for.
+            if self._worker.turns.free():
+                self._resume()
+            else:
+                self._worker.turns.later(self._resume, self._used)
 
     def _finish(self, chunk: memoryview | None) -> bytes:
         """Ask the session for its verdict; `_WAIT` if answers are missing."""
@@ -349,6 +421,12 @@ class Connection:
         begin = worker.now()
         questions = self._questions
         while not questions.missing:
+            if session.judge_one(questions.answers):
+                if not self._over():
+                    continue
+                self._spent += worker.now() - begin
+                worker.turns.later(self._resume, self._used + thread_time() - self._began)
+                return _WAIT
             reply = session.end_of_message(None, questions.answers)
             if isinstance(reply, bytes):
                 worker.judged(self._spent + worker.now() - begin)
@@ -376,6 +454,7 @@ class Connection:
         command = self._pending
         if command is None or self.closed:
             return
+        self._began = thread_time()
         try:
             reply = self._finish(None)
         except Exception as error:
@@ -383,18 +462,15 @@ class Connection:
                 raise
             reply = self._session.fault(error)
         if reply is _WAIT:
+            self._used += thread_time() - self._began
             return
         self._pending = None
         self._stop_timers()
         octets = self._dialogue.answer(command, reply)
         self._message_over()
         self._send(octets)
-        if self.closed:
-            return
-        backlog, self._backlog = self._backlog, None
-        if backlog is not None and self._unsent is None:
-            self._worker.ready.when_readable(self.sock.fileno(), self.readable)
-        self._work(backlog or [])
+        if not self.closed:
+            self._go_on()
 
     def _stop_timers(self) -> None:
         for timer in (self._progress, self._deadline):
@@ -413,6 +489,7 @@ class Connection:
 
     def _message_over(self, *, aborted: bool = False) -> None:
         self._open = False
+        self._used = 0.0
         self._questions.clear(self._worker.resolver, self._answered)
         self._worker.message_ends(None if aborted else self._started)
 

@@ -8,10 +8,15 @@ signals and all else take the loop's usual way after each batch, and go first if
 from __future__ import annotations
 
 import selectors
+import time
 from collections.abc import Callable
 
 Call = Callable[[], None]
 """Called when its socket is ready; and at times when it is not, since numbers come back, so it must look."""
+
+_MOST_AT_ONCE = 64
+"""Sockets of the loop's own, those of lookups above all, that have their turn together: a few ms, whatever comes. The
+others are found ready again in the next turn, and come first then."""
 
 _Events = list[tuple[selectors.SelectorKey, int]]
 
@@ -25,6 +30,8 @@ class Readiness(selectors.DefaultSelector):
         self._unexpected = unexpected
         self._calls: dict[int, Call] = {}
         self._held: list[int] = []
+        self.woke = 0.0
+        """When this turn of the loop began, by the monotonic clock."""
 
     def when_readable(self, fd: int, call: Call) -> None:
         """Call `call` whenever `fd`, which is not watched yet, can be read."""
@@ -36,6 +43,10 @@ class Readiness(selectors.DefaultSelector):
         self.register(fd, selectors.EVENT_WRITE)
         self._calls[fd] = call
 
+    def watches(self, fd: int) -> bool:
+        """Return whether `fd` is watched by one of the two."""
+        return fd in self._calls
+
     def forget(self, fd: int) -> None:
         """Watch `fd` no more; harmless if it is not watched."""
         if self._calls.pop(fd, None) is not None:
@@ -45,14 +56,17 @@ class Readiness(selectors.DefaultSelector):
         """Wait, call what is to be called, and return what is the loop's."""
         if self._held:
             held, self._held = self._held, []
+            self.woke = time.monotonic()
             self._run(held)
             timeout = 0
         loops: _Events = []
         ready: list[int] = []
-        for event in super().select(timeout):
+        events = super().select(timeout)
+        self.woke = time.monotonic()
+        for event in events:
             if event[0].fd in self._calls:
                 ready.append(event[0].fd)
-            else:
+            elif len(loops) < _MOST_AT_ONCE:
                 loops.append(event)
         if loops:
             self._held = ready

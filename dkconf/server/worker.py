@@ -28,6 +28,7 @@ from dkconf.server import channel, journal, metrics
 from dkconf.server.connection import Connection
 from dkconf.server.readiness import Readiness
 from dkconf.server.resolver import MOST_FLIGHTS, Lookups, RecordsResolver, Resolver
+from dkconf.server.turns import Turns
 
 if TYPE_CHECKING:
     from dkconf.filter.engine import Engine
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from dkconf.server.load import Bundle
     from dkconf.server.shared import Shared
 
-BUFFER_OCTETS: Final = 256 * 1024
-"""What one read takes at most; one buffer per worker, and the time for which others wait."""
+BUFFER_OCTETS: Final = 64 * 1024
+"""What one read takes at most; one buffer per worker, and the time for which others wait. No packet is longer."""
 
 _SIGNED: Final = 'messages_total{role="sign"'
 _YIELD_SECONDS: Final = 0.001
@@ -68,6 +69,7 @@ class Worker:
     ) -> None:
         self.ready = Readiness(self.unexpected)
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(self.ready)
+        self.turns = Turns(self.loop, self.ready, self.unexpected)
         self.buffer = memoryview(bytearray(BUFFER_OCTETS))
         self.now = time.monotonic
         """The loop's clock, without the loop around it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -394,6 +395,55 @@ def test_ed25519_key_of_the_wrong_size() -> None:
     for raw in (b"\x00" * 31, b"\x00" * 64, b"\xff" * 32):
         verdict = only(verify(signed, {name: found(b"k=ed25519; p=" + base64.b64encode(raw))}))
         assert "bad" == verdict.condition
+
+
+OTHER_RECORD = keyrecord.format_record("rsa", OTHER_KEY.public_raw)
+ED_RECORD = keyrecord.format_record("ed25519", ED25519_KEY.public_raw)
+REVOKED = keyrecord.format_record("rsa", b"", revoked=True)
+CUT = RECORD[: len(RECORD) // 2]
+
+
+@pytest.mark.parametrize(
+    ("records", "result", "reason"),
+    [
+        ((RECORD, CUT), "pass", ""),
+        ((RECORD, b""), "pass", ""),
+        ((RECORD, b"v=spf1 -all"), "pass", ""),
+        ((RECORD, ED_RECORD), "pass", ""),
+        ((RECORD, OTHER_RECORD), "pass", ""),
+        ((RECORD, RECORD.replace(b"k=rsa", b"k=rsa; h=sha1")), "pass", ""),
+        ((RECORD, RECORD.replace(b"k=rsa", b"k=rsa; s=other")), "pass", ""),
+        ((RECORD, REVOKED), "permerror", "key revoked"),
+        ((OTHER_RECORD, CUT), "fail", "signature did not verify"),
+        ((ED_RECORD, b""), "permerror", "inappropriate key algorithm: k=ed25519"),
+        ((b"",), "permerror", "key syntax error: no p="),
+    ],
+)
+def test_the_order_of_records_means_nothing(records: tuple[bytes, ...], result: str, reason: str) -> None:
+    """Servers turn them round. Any that fits will do; a revocation is for the whole selector (RFC 6376 6.1.2)."""
+    for order in itertools.permutations(records):
+        verdict = only(verify(SIGNED, {NAME: found(*order)}))
+        assert (result, reason) == (verdict.result, verdict.reason)
+
+
+def test_an_answer_that_nobody_can_read_is_permanent() -> None:
+    """It would be the same tomorrow: permerror and bad, with what is wrong; a lookup that failed is not."""
+    for status, result, condition, reason in (
+        ("broken", "permerror", "bad", "key syntax error: CNAME loop"),
+        ("failed", "temperror", "dns", "key unavailable: CNAME loop"),
+    ):
+        verdict = only(verify(SIGNED, {NAME: TxtAnswer(status, reason="CNAME loop")}))
+        assert (result, condition, reason) == (verdict.result, verdict.condition, verdict.reason)
+
+
+def test_the_header_that_is_hashed_is_bounded() -> None:
+    """Four signatures over 32 KiB are evaluated, not ten; of a larger header one always is."""
+    for size, evaluated in ((32_000, 5), (200_000, 1), (1000, 10)):
+        padding = b"X: " + b"x" * size + b"\r\n"
+        signed = sign(padding + PLAIN, signer.Signer("example.com", "jan", KEY, sign_headers=["From", "X"]))
+        fields, body = parse_message(signed)
+        results = [verdict.result for verdict in verify_fields([fields[0]] * 10 + fields[1:], body)]
+        assert ["pass"] * evaluated + ["policy"] * (10 - evaluated) == results
 
 
 def test_no_from_and_two_froms() -> None:

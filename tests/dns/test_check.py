@@ -23,6 +23,8 @@ WANTED = TxtRecord("s1._domainkey.example.org", b"v=DKIM1; k=rsa; p=QUJD", 3600,
         (TxtAnswer("found", (b"p=QUJD", b"p=QUJD")), "2 TXT records"),
         (ABSENT, "no TXT record is published"),
         (TxtAnswer("failed", reason="timeout"), "could not be looked up"),
+        (TxtAnswer("broken", reason="CNAME loop"), "no verifier can read what is published (CNAME loop)"),
+        (TxtAnswer("found", (b"",)), "no key record"),
     ],
 )  # fmt: skip
 def test_key_problem(answer: TxtAnswer, words: str) -> None:
@@ -43,6 +45,7 @@ def test_key_problem(answer: TxtAnswer, words: str) -> None:
         (TxtAnswer("found", (b"garbage",)), False),
         (ABSENT, False),
         (TxtAnswer("failed"), False),
+        (TxtAnswer("broken"), False),
     ],
 )
 def test_signs_all(answer: TxtAnswer, strict: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import pytest
 
@@ -285,3 +286,33 @@ gKAtKQGepO7QaR0CIAcLIpR7CpIKpnTT2OhXco7I4vZkfP3jMkItj//5PtW/AiBT
 WLu0H8z/PwUfDyPfbVqCH7/AndoiByXdVkLsJNRwEw==
 -----END RSA PRIVATE KEY-----
 """
+
+
+CUT = RECORD[: len(RECORD) // 2]
+OTHER_RECORD = keyrecord.format_record("rsa", OTHER_KEY.public_raw)
+
+
+@pytest.mark.parametrize(
+    ("records", "result", "reason"),
+    [
+        ((RECORD, CUT), "pass", ""),
+        ((RECORD, b""), "pass", ""),
+        ((RECORD, OTHER_RECORD), "pass", ""),
+        ((RECORD, b"g=ann; " + RECORD), "pass", ""),
+        ((RECORD, b"k=rsa; p="), "permerror", "key revoked"),
+        ((OTHER_RECORD, CUT), "fail", "signature did not verify"),
+        ((b"",), "permerror", "key syntax error: no p="),
+    ],
+)
+def test_the_order_of_records_means_nothing(records: tuple[bytes, ...], result: str, reason: str) -> None:
+    """Servers turn them round. Any that fits will do (RFC 4870 3.2.2); a revocation is for the whole selector."""
+    for order in itertools.permutations(records):
+        verdict = only(verify(SIGNED, {NAME: found(*order)}))
+        assert (result, reason) == (verdict.result, verdict.reason)
+
+
+def test_an_answer_that_nobody_can_read_is_permanent() -> None:
+    """It would be the same tomorrow: permerror and bad, with what is wrong."""
+    verdict = only(verify(SIGNED, {NAME: TxtAnswer("broken", reason="CNAME loop")}))
+
+    assert ("permerror", "bad", "key syntax error: CNAME loop") == (verdict.result, verdict.condition, verdict.reason)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import time
 
 import pytest
 
@@ -14,6 +16,7 @@ from dkconf.milter import messages as m
 from dkconf.server import connection as connection_module
 from dkconf.server.connection import Connection
 from dkconf.server.readiness import Readiness
+from dkconf.server.turns import SLICE_SECONDS, Turns
 from tests.patience import LAST_RESORT_SECONDS
 from tests.server.mta import message, pack
 
@@ -29,6 +32,7 @@ class StubSession:
     def __init__(self, worker) -> None:
         self.worker, self.engine, self.told = worker, None, worker.told
         self.queries = ()
+        self.heavy, self.fields_left = False, ()
 
     def negotiate(self, version, actions, protocol):
         if version < 2:
@@ -87,12 +91,20 @@ class StubResolver:
             done(name, answer)
 
 
+class TimeForAll(Turns):
+    """On a machine that is not busy no turn has lasted long."""
+
+    def free(self) -> bool:
+        return True
+
+
 class StubWorker:
     """What a connection needs of its worker."""
 
     def __init__(self, loop, ready) -> None:
         self.loop, self.ready, self.resolver = loop, ready, StubResolver()
         self.now = loop.time
+        self.turns: Turns = TimeForAll(loop, ready, self.unexpected)
         self.buffer = memoryview(bytearray(65536))
         self.engine, self.stopping, self.dns_deadline_seconds = object(), False, 5.0
         self.told: list = []
@@ -131,6 +143,7 @@ class Talk:
 
     def __init__(self, loop, ready) -> None:
         self.worker = StubWorker(loop, ready)
+        self.others: list[_Another] = []
         self.mta, ours = socket.socketpair()
         self.mta.setblocking(False)
         ours.setblocking(False)
@@ -168,8 +181,9 @@ def _talk(test):
         try:
             await test(talk)
         finally:
-            talk.connection.close()
-            talk.mta.close()
+            for each in (talk, *talk.others):
+                each.connection.close()
+                each.mta.close()
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(ready)) as runner:
         runner.run(go())
@@ -469,5 +483,149 @@ def test_a_stopping_worker_closes_after_the_message():
         talk.worker.stopping = True
         assert codec.ACCEPT == await talk.say(octets[-5:])
         assert talk.connection.closed
+
+    _talk(test)
+
+
+def _burn(seconds: float) -> None:
+    """Use the processor for so long."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+class _Another:
+    """A second connection on the same worker."""
+
+    def __init__(self, talk, ready) -> None:
+        self.mta, ours = socket.socketpair()
+        self.mta.setblocking(False)
+        ours.setblocking(False)
+        self.connection = Connection(talk.worker, ours)
+        ready.when_readable(ours.fileno(), self.connection.readable)
+        talk.others.append(self)
+
+
+def _slow_session(talk, ready, **slow) -> None:
+    """Let steps of the first session take a slice each: so many signatures, fields or parts of the decision."""
+    talk.worker.turns = Turns(talk.worker.loop, ready, talk.worker.unexpected)
+    session = talk.connection._session
+    session.heavy = "decide_one" in slow
+
+    def step(name):
+        def work(*args):
+            slow[name] -= 1
+            _burn(SLICE_SECONDS * 1.2)
+            talk.worker.told.append((name, slow[name]))
+            return slow[name] > 0
+
+        return work
+
+    for name in slow:
+        setattr(session, name, step(name))
+
+
+@pytest.mark.parametrize("step", ["judge_one", "decide_one"])
+def test_a_long_message_lets_others_go_first(step):
+    """Its signatures are read and judged a slice at a time, and a message that comes meanwhile is answered before."""
+
+    async def test(talk):
+        await talk.begin()
+        _slow_session(talk, talk.worker.ready, **{step: 20})
+        other = _Another(talk, talk.worker.ready)
+        other.mta.send(OFFER + CONNECT)
+        await talk.settle()
+        talk.mta.send(message())
+        other.mta.recv(1 << 16)
+        other.mta.send(message())
+        heard = theirs = b""
+        async with asyncio.timeout(20):
+            while not theirs:
+                await asyncio.sleep(0)
+                heard += talk.heard()
+                with contextlib.suppress(BlockingIOError):
+                    theirs += other.mta.recv(1 << 16)
+            assert (b"", codec.ACCEPT) == (heard, theirs)
+            while not heard:
+                await asyncio.sleep(0)
+                heard += talk.heard()
+        assert codec.ACCEPT == heard
+        assert [(step, left) for left in range(19, -1, -1)] == [
+            t for t in talk.worker.told if t[0] == step and t[1] != {}
+        ]
+
+    _talk(test)
+
+
+def test_one_answer_wakes_many_messages_one_after_another():
+    """Each of them has work for a slice: between any two of them the loop looks at others."""
+
+    async def test(talk):
+        talk.worker.queries = (b"a",)
+        talk.worker.turns = Turns(talk.worker.loop, talk.worker.ready, talk.worker.unexpected)
+        others = [_Another(talk, talk.worker.ready) for _ in range(10)]
+        for other in others:
+            other.mta.send(OFFER + CONNECT + message())
+        async with asyncio.timeout(20):
+            while len(talk.worker.resolver.waiting.get(b"a", ())) < len(others):
+                await asyncio.sleep(0)
+        turns: list[int] = []
+        for other in others:
+            session = other.connection._session
+            session.judge_one = lambda *args: _burn(SLICE_SECONDS * 1.2)
+        talk.worker.resolver.answer(b"a")
+        async with asyncio.timeout(20):
+            while talk.worker.verdicts < len(others):
+                before = talk.worker.verdicts
+                await asyncio.sleep(0)
+                turns.append(talk.worker.verdicts - before)
+        assert max(turns) <= 2
+
+    _talk(test)
+
+
+def test_fields_that_take_long_are_taken_in_parts():
+    """What is left of them comes before all else that the MTA sent."""
+
+    async def test(talk):
+        await talk.begin()
+        talk.worker.turns = Turns(talk.worker.loop, talk.worker.ready, talk.worker.unexpected)
+        session = talk.connection._session
+
+        def headers(pairs, stepwise):
+            _burn(SLICE_SECONDS * 1.2)
+            talk.worker.told.append(("headers", list(pairs[:2])))
+            session.fields_left = pairs[2:]
+
+        session.headers = headers
+        fields = [(b"F%d" % number, b" x") for number in range(9)]
+        talk.mta.send(message(fields))
+        heard = b""
+        async with asyncio.timeout(20):
+            while not heard:
+                await asyncio.sleep(0)
+                heard += talk.heard()
+        told = [t for t in talk.worker.told if t[0] in ("headers", "body", "eom")]
+        assert ["headers"] * 5 + ["body", "eom"] == [t[0] for t in told]
+        assert fields == [field for t in told[:5] for field in t[1]]
+
+    _talk(test)
+
+
+def test_a_connection_may_end_while_its_work_is_put_off():
+    """Nothing of it is done later, and nothing fails."""
+
+    async def test(talk):
+        await talk.begin()
+        _slow_session(talk, talk.worker.ready, judge_one=20)
+        talk.mta.send(message())
+        async with asyncio.timeout(20):
+            while not any(t[0] == "judge_one" for t in talk.worker.told):
+                await asyncio.sleep(0)
+        talk.connection.close()
+        before = len(talk.worker.told)
+        await talk.settle()
+        assert before == len(talk.worker.told)
+        assert not talk.worker.errors
 
     _talk(test)
