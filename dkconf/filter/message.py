@@ -7,6 +7,7 @@ else is verified. A role that is switched off leaves its messages alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -26,6 +27,12 @@ STATUS: Final = b"domainkey-status"
 _AUTHRES, _STATUS, _SIGNED = 1, 2, 3
 _LOOKED_AT: Final = 2
 """Fields that are looked at one after the other: whose an Authentication-Results field is may take a ms to find out."""
+_RARE_RESULTS: Final = 16
+"""Authentication-Results fields whose authserv-id is no plain name (a comment, quotes, UTF-8, A-labels) that are looked
+at; honest mail has next to none. Further ones are removed as they are."""
+_HEAD_OCTETS: Final = 1024
+"""Octets in which the authserv-id of such a field must end."""
+_PLAIN_NAME: Final = re.compile(rb"[ \t\r\n]{0,500}+([0-9A-Za-z._-]{1,255}+)[ \t\r\n]{0,500}+(?:;|\Z)")
 _HEAVY_OCTETS: Final = 32768
 """A longer header may take some ms; sendmail lets none pass unless told otherwise (confMAX_HEADERS_LENGTH)."""
 # Fields that are looked at while the header arrives.
@@ -49,6 +56,7 @@ class Message:
     __slots__ = (
         "_beyond",
         "_octets",
+        "_rare",
         "_seen",
         "_signed",
         "_unremoved",
@@ -94,7 +102,7 @@ class Message:
         self._updates: tuple[Callable[[bytes | memoryview], None], ...] = ()
         self._signed = False
         self._seen: dict[bytes, int] = {}
-        self._octets = self._beyond = self._unremoved = 0
+        self._octets = self._rare = self._beyond = self._unremoved = 0
 
     def add(self, pairs: Sequence[tuple[bytes, bytes]], leading_space: bool) -> Sequence[tuple[bytes, bytes]]:
         """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept.
@@ -134,10 +142,18 @@ class Message:
         elif kind == _AUTHRES:
             # Counted even when the header is too large, so that no amount of header hides a forged result.
             occurrence = self._occurrence(field)
-            if claims(field.value, self.authserv_id):
+            if self._is_too_rare(field.value) or claims(field.value, self.authserv_id):
                 self._remove(occurrence, field)
         elif kind == _STATUS and self.engine.settings.domainkey_status:
             self._remove(self._occurrence(field), field)
+
+    def _is_too_rare(self, value: bytes) -> bool:
+        """Whether whose the field is would take too long to find out: it is removed."""
+        plain = _PLAIN_NAME.match(value)
+        if plain is not None and b"xn--" not in plain[1].lower():
+            return False
+        self._rare += 1
+        return self._rare > _RARE_RESULTS or (len(value) > _HEAD_OCTETS and b";" not in value[:_HEAD_OCTETS])
 
     def _occurrence(self, field: HeaderField) -> int:
         """Which field of its name this is, from 1. An MTA that keeps blanks before the colon counts that as a name."""

@@ -78,3 +78,19 @@ def test_make_settings_is_complete() -> None:
     """The fixture's settings carry the key that the records publish."""
     assert make_settings().keys[0].path == "/k/rsa"
     assert RECORDS[b"jan._domainkey.example.com"].strings == (format_record("rsa", RSA.public_raw),)
+
+
+def test_names_that_are_hard_to_read_are_removed_beyond_a_number(mta: MakeMta) -> None:
+    """Sixteen results of others in a rare form are looked at, further ones go unseen; plain ones all stay."""
+    rare = (b"Authentication-Results", b" (a comment) mx.example.org; none")
+    plain = (b"Authentication-Results", b" mx.example.org; none")
+    edits = mta().send([*[rare] * 5, *[plain] * 500, *[rare] * 20, *HEADER])
+
+    assert [edit.index for edit in edits if edit.letter == "m"] == [*range(525, 516, -1)]
+
+
+def test_a_name_behind_a_thousand_octets_is_not_looked_for(mta: MakeMta) -> None:
+    """No honest program writes so much before it: the field is removed."""
+    long = (b"Authentication-Results", b" (" + b"a" * 2000 + b") mx.example.org; none")
+
+    assert "m" in letters(mta().send([long, *HEADER]))

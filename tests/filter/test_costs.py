@@ -50,8 +50,10 @@ class Steps:
         for name, value in [*attack.fields, (b"", b"")]:
             size += len(name) + len(value) + 7
             if size > READ_OCTETS or not name:
-                self.step(f"header {number}", lambda batch=batch: session.headers(batch))
-                batch, size, number = [], 0, number + 1
+                session.fields_left, batch, size = batch, [], 0
+                while session.fields_left:
+                    self.step(f"header {number}", lambda: session.headers(session.fields_left, True))
+                    number += 1
             batch.append((name, value))
         number = 0
         while session.heavy and self.step(f"decision {number}", session.decide_one):

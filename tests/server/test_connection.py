@@ -539,7 +539,7 @@ def test_a_long_message_lets_others_go_first(step):
         other.mta.recv(1 << 16)
         other.mta.send(message())
         heard = theirs = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LAST_RESORT_SECONDS):
             while not theirs:
                 await asyncio.sleep(0)
                 heard += talk.heard()
@@ -566,7 +566,7 @@ def test_one_answer_wakes_many_messages_one_after_another():
         others = [_Another(talk, talk.worker.ready) for _ in range(10)]
         for other in others:
             other.mta.send(OFFER + CONNECT + message())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LAST_RESORT_SECONDS):
             while len(talk.worker.resolver.waiting.get(b"a", ())) < len(others):
                 await asyncio.sleep(0)
         turns: list[int] = []
@@ -574,7 +574,7 @@ def test_one_answer_wakes_many_messages_one_after_another():
             session = other.connection._session
             session.judge_one = lambda *args: _burn(SLICE_SECONDS * 1.2)
         talk.worker.resolver.answer(b"a")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LAST_RESORT_SECONDS):
             while talk.worker.verdicts < len(others):
                 before = talk.worker.verdicts
                 await asyncio.sleep(0)
@@ -601,7 +601,7 @@ def test_fields_that_take_long_are_taken_in_parts():
         fields = [(b"F%d" % number, b" x") for number in range(9)]
         talk.mta.send(message(fields))
         heard = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LAST_RESORT_SECONDS):
             while not heard:
                 await asyncio.sleep(0)
                 heard += talk.heard()
@@ -619,7 +619,7 @@ def test_a_connection_may_end_while_its_work_is_put_off():
         await talk.begin()
         _slow_session(talk, talk.worker.ready, judge_one=20)
         talk.mta.send(message())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LAST_RESORT_SECONDS):
             while not any(t[0] == "judge_one" for t in talk.worker.told):
                 await asyncio.sleep(0)
         talk.connection.close()
