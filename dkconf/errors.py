@@ -58,6 +58,12 @@ class NotReverted(DkconfError):
     status = Status.NOT_REVERTED
 
 
+class NotTold(DkconfError):
+    """sendmail answers, and was not told of its configuration: it works on with the old one."""
+
+    status = Status.NOT_REVERTED
+
+
 class Locked(DkconfError):
     """Another run holds the lock."""
 

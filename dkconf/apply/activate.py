@@ -20,13 +20,13 @@ from typing import NoReturn
 from dkconf.apply.clock import Clock
 from dkconf.apply.generations import Generations, Manifest
 from dkconf.apply.journal import Deadline, FileStep, Journal, JournalStore, Outstanding, Phase, ServiceStep
-from dkconf.apply.machine import Judged, Machine
+from dkconf.apply.machine import Judged, Machine, Sendmail, StartedBy
 from dkconf.apply.originals import Originals
 from dkconf.apply.owner import Owner, OwnerStore
 from dkconf.apply.signals import Signals
 from dkconf.apply.system import System
 from dkconf.desired.state import HostPaths, ManagedDirectory, Service, SystemUser
-from dkconf.errors import DkconfError, NotReverted, PlanStale, Reverted
+from dkconf.errors import DkconfError, NotReverted, NotTold, PlanStale, Reverted
 from dkconf.plan.actual import FileDigest, FileState
 
 TOLD_MARGIN_SECONDS = 0.5
@@ -84,6 +84,9 @@ class Work:
     inventory_edit: tuple[str, ...] = ()
     scripts: Mapping[str, Service] = field(default_factory=dict)
     """Start scripts among the targets, and whose they are."""
+    started_by: StartedBy = field(default_factory=StartedBy)
+    untold_stays: bool = False
+    """An emergency: the change stays also where sendmail could not be told of it. It is said, and noted."""
 
 
 @dataclass
@@ -100,6 +103,8 @@ class Engine:
     """When sendmail was told of the change, epoch seconds; its older children may call the old filters."""
     this_machine: str = ""
     """The machine's own name; "" = it does not count, as in another root."""
+    untold: str = ""
+    """Why it was not told, where the change stays all the same."""
 
     def __post_init__(self) -> None:
         self.journal = JournalStore(self.system, self.state_dir)
@@ -136,6 +141,7 @@ def _prepare(engine: Engine, work: Work) -> Journal:
     if work.confirm_seconds is not None:
         clock, seconds = engine.clock, work.confirm_seconds
         deadline = Deadline(clock.boot_id(), clock.boottime() + seconds, clock.wall() + seconds, seconds)
+    sendmail = engine.machine.sendmail(work.paths, work.started_by) if work.tells_sendmail else Sendmail()
     journal = Journal(
         phase="active",
         run=secrets.token_hex(8),
@@ -148,7 +154,9 @@ def _prepare(engine: Engine, work: Work) -> Journal:
         directories=_missing_directories(engine, work),
         services=work.services,
         tells_sendmail=work.tells_sendmail,
-        sendmail_argv=engine.machine.sendmail_argv(work.paths) if work.tells_sendmail else (),
+        sendmail_argv=sendmail.start,
+        sendmail_ran=sendmail.ran,
+        sendmail_full_path=sendmail.full_path,
         after=work.after,
         deadline=deadline,
         units=work.units,
@@ -256,11 +264,23 @@ def _change(engine: Engine, work: Work, journal: Journal) -> None:
         say("plain", "telling sendmail")
         engine.told_at = engine.clock.wall() + TOLD_MARGIN_SECONDS
         with system.step("tell-sendmail"):
-            machine.tell_sendmail(work.paths, journal.sendmail_argv)
+            _tell(engine, work, journal)
         with system.step("check"):
-            problems = machine.check(work.paths, work.judged)
+            problems = () if engine.untold else machine.check(work.paths, work.judged)
         if problems:
             raise Unhealthy("\n".join(problems))
+
+
+def _tell(engine: Engine, work: Work, journal: Journal) -> None:
+    """Tell sendmail; in an emergency a sendmail that cannot be told is no reason to put the filter back."""
+    try:
+        engine.machine.tell_sendmail(work.paths, journal.sendmail)
+    except NotTold as exc:
+        if not work.untold_stays:
+            raise
+        engine.untold = str(exc)
+        engine.say("error", "sendmail could not be told; the change stays all the same")
+    engine.journal.set_untold(engine.untold)
 
 
 def put(engine: Engine, target: Target) -> None:

@@ -12,6 +12,7 @@ from dkconf.apply.context import Line, Outcome
 from dkconf.apply.machine import Case, FilesOnly, Judged
 from dkconf.apply.session import Session, ask
 from dkconf.apply.settle import edit_inventory, settle
+from dkconf.apply.telling import refuse_untold
 from dkconf.apply.work import Order, work_for
 from dkconf.errors import DkconfError, Refused, Status
 from dkconf.plan import safety
@@ -31,6 +32,8 @@ def refuse(session: Session, order: Order) -> None:
     missing = session.machine.preflight(desired.paths, desired.services, emergency=order.emergency)
     if missing:
         raise DkconfError("\n".join(missing))
+    if order.plan.touches_sendmail and not order.emergency:
+        refuse_untold(session, desired.paths, desired)
     found = safety.refusals(order.plan, take_over=order.take_over)
     found = safety.without(found, session.ctx.accept_risk)
     if found:
@@ -125,19 +128,35 @@ def activated(session: Session, order: Order, work: Work) -> Outcome:
     data: dict[str, Any] = {"generation": number, "changed": True, "command": order.command}
     lines: list[Line] = []
     if number:
-        lines.append(("ok", f"generation {number} is in force"))
+        lines.append(("warn", f"generation {number} is written") if engine.untold else
+                     ("ok", f"generation {number} is in force"))  # fmt: skip
     journal = engine.journal.read()
     if journal is not None and journal.deadline is not None:
         until = utc(journal.deadline.wall)
         data["confirm_until"] = until
         lines.append(("warn", f"goes back by itself at {until} unless `dkconf confirm` comes before"))
-        return _interrupted(session, Outcome(Status.OK, tuple(lines), data, True))
+        return _interrupted(session, untold(session, Outcome(Status.OK, tuple(lines), data, True)))
     if order.inventory_edit:
         lines += edit_inventory(engine, order.inventory_edit)
-    outcome = Outcome(Status.OK, tuple(lines), data, True)
-    if order.settle:
+    outcome = untold(session, Outcome(Status.OK, tuple(lines), data, True))
+    if order.settle and not engine.untold:
         outcome = after(session, outcome)
     return _interrupted(session, outcome)
+
+
+def untold(session: Session, outcome: Outcome) -> Outcome:
+    """Return the outcome with status 4 where the change stays and sendmail was not told of it."""
+    why = session.engine.untold
+    if not why:
+        return outcome
+    lines = (*outcome.lines, ("error", f"NOT in force: {why}"), ("error", UNTOLD))
+    return replace(outcome, status=Status.NOT_REVERTED, lines=lines, data={**outcome.data, "untold": why})
+
+
+UNTOLD = (
+    "sendmail.cf is written, the running sendmail still has the old one, and the filter runs on: do what is said "
+    "above, or give the same command again once sendmail can be found"
+)
 
 
 def after(session: Session, outcome: Outcome, *, seconds: int | None = None) -> Outcome:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dkconf.probe import peers
+from dkconf.probe import live, master, peers
+from dkconf.probe.facts import Site
 
 POLL_SECONDS = 0.2
 """Between two looks; the end of another's child process is no event for us."""
@@ -20,9 +21,15 @@ class Drained:
     """Who is left, in words."""
 
 
-def remaining(pid_file: str, sockets: Sequence[str], since: float) -> tuple[str, ...]:
-    """Return who may still call: sendmail's processes from before `since`, and connections on the sockets."""
-    found = [str(one) for one in peers.older_processes(pid_file, since)]
+def remaining(site: Site, sockets: Sequence[str], since: float) -> tuple[str, ...]:
+    """Return who may still call: sendmail's processes from before `since`, and connections on the sockets.
+
+    A sendmail that answers and was not found was not told either, and calls on.
+    """
+    there = master.find(site)
+    untold = live.answers_untold(there)
+    found = [untold] if untold else []
+    found += [str(one) for one in peers.older_processes(there, since)]
     for socket in sockets:
         count = peers.peers(socket)
         if count:
@@ -35,14 +42,14 @@ def _sleep(seconds: float) -> None:
 
 
 def drain(
-    pid_file: str,
+    site: Site,
     sockets: Sequence[str],
     since: float,
     timeout_seconds: float = 600.0,
     *,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = _sleep,
-    look: Callable[[str, Sequence[str], float], tuple[str, ...]] = remaining,
+    look: Callable[[Site, Sequence[str], float], tuple[str, ...]] = remaining,
 ) -> Drained:
     """Wait until nobody is left, for at most `timeout_seconds`.
 
@@ -52,7 +59,7 @@ def drain(
     """
     deadline = clock() + timeout_seconds
     while True:
-        left = look(pid_file, sockets, since)
+        left = look(site, sockets, since)
         if not left:
             return Drained(True, ())
         if clock() >= deadline:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from dkconf.apply.machine import Sendmail
 from dkconf.apply.system import TEMPORARY, System
 from dkconf.desired.state import HostPaths, Service
 from dkconf.errors import DkconfError
@@ -23,6 +24,7 @@ from dkconf.plan.codec import from_json, to_json
 
 T = TypeVar("T")
 Phase = Literal["active", "committed", "confirming"]
+UNKNOWN = "no reason was noted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ class Journal:
     moves: bool = True
     """`current` moves to `generation` (0 = to none); False: it stays as it is."""
     sendmail_argv: tuple[str, ...] = ()
+    """The command that starts sendmail again; see `sendmail_ran`."""
+    sendmail_ran: bool | None = None
+    """Whether it ran when the change began. None: the journal is by a dkconf that took `sendmail_argv` from the pid
+    file, which others than root may have written."""
+    sendmail_full_path: bool = True
     after: Outstanding = field(default_factory=Outstanding)
     deadline: Deadline | None = None
     units: bool = False
@@ -121,6 +128,12 @@ class Journal:
     inventory_edit: tuple[str, ...] = ()
     """(path, host, filter, "on" or "off"): what the inventory is to say once the change is confirmed."""
 
+    @property
+    def sendmail(self) -> Sendmail:
+        """The running sendmail, as it was when the change began."""
+        ran = bool(self.sendmail_argv) if self.sendmail_ran is None else self.sendmail_ran
+        return Sendmail(ran, self.sendmail_argv, self.sendmail_full_path, sure=self.sendmail_ran is not None)
+
 
 class JournalStore:
     """The journal below one state directory, and the list of what is outstanding."""
@@ -132,6 +145,7 @@ class JournalStore:
         self._file = f"{self.directory}/journal.json"
         self._outstanding = f"{state_dir}/outstanding.json"
         self._overrides = f"{state_dir}/overrides.json"
+        self._untold = f"{state_dir}/untold.json"
 
     def read(self) -> Journal | None:
         """Return the journal of a run that is not over, None if there is none.
@@ -177,6 +191,22 @@ class JournalStore:
             if name.endswith(TEMPORARY):
                 self._system.remove(f"{self.state_dir}/{name}")
         self._system.remove_tree(self.directory)
+
+    def untold(self) -> str:
+        """Return why sendmail was not told of the last change, "" if it was."""
+        found = self._system.read(self._untold)
+        if found is None:
+            return ""
+        _, data = forms.parsed(forms.UNTOLD, self._untold, found.content)
+        return str(data.get("why") or UNKNOWN) if isinstance(data, dict) else UNKNOWN
+
+    def set_untold(self, why: str) -> None:
+        """Note that sendmail was not told of a change that stays; "" = it has been told."""
+        if why:
+            content = forms.octets(forms.UNTOLD, {"why": why})
+            self._system.write(self._untold, FileState(content, 0o600, "0", "0"))
+        elif self._system.attributes(self._untold) is not None:
+            self._system.remove(self._untold)
 
     def outstanding(self) -> Outstanding | None:
         """Return what is still to be stopped and cleared away, None if nothing is."""

@@ -54,6 +54,34 @@ class Judged:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Sendmail:
+    """The running sendmail, as it is found before a change."""
+
+    ran: bool = False
+    """Its master is confirmed, or a port of it answers."""
+    start: tuple[str, ...] = ()
+    """The command that starts it again should it end: by what root alone has written. () = none is known."""
+    full_path: bool = True
+    """It was started by a full path; without one, a SIGHUP ends it."""
+    stale: bool = False
+    """It has read its configuration before sendmail.cf was last written."""
+    sure: bool = True
+    """False: `start` was noted by a dkconf that took it from the pid file, which others may have written."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedBy:
+    """What is known of how sendmail is started here, apart from the running process."""
+
+    argv: tuple[str, ...] = ()
+    """The inventory's."""
+    manager: str = ""
+    """The inventory's service manager; "" = there is no inventory."""
+    remembered: tuple[str, ...] = ()
+    """The command that was noted at the last healthy state."""
+
+
 class Machine(Protocol):
     """The running machine. Every method may raise a DkconfError that says what the machine said."""
 
@@ -65,14 +93,23 @@ class Machine(Protocol):
     def judge(self, case: Case) -> Judged:
         """Build the candidate, compare it with what was meant, try it with a canary; nothing live changes."""
 
-    def sendmail_argv(self, paths: HostPaths) -> tuple[str, ...]:
-        """Return the argv of the running master, () if none runs."""
+    def sendmail(self, paths: HostPaths, by: StartedBy) -> Sendmail:
+        """Return the running sendmail."""
 
-    def tell_sendmail(self, paths: HostPaths, argv: tuple[str, ...]) -> None:
-        """Have sendmail read its configuration again and wait for its ports; start it by `argv` if it died.
+    def untold(self, paths: HostPaths, by: StartedBy) -> tuple[Refusal, ...]:
+        """Return why sendmail could not be told of a change, before anything is changed; () = it can."""
 
-        Nothing happens if none runs and `argv` is ().
+    def tell_sendmail(self, paths: HostPaths, sendmail: Sendmail) -> None:
+        """Have sendmail read its configuration again and wait for its ports; start it if it ran and has died.
+
+        Nothing happens if it did not run and does not.
+
+        Raises:
+            NotTold: A port of it answers, and the process behind that could not be told.
         """
+
+    def sendmail_words(self, paths: HostPaths, by: StartedBy) -> tuple[str, str]:
+        """Return (style, sentence) about the running sendmail; ("", "") where there is nothing to say."""
 
     def check(self, paths: HostPaths, judged: Judged | None) -> tuple[str, ...]:
         """Return what is worse than before the change; () = healthy."""
@@ -127,11 +164,17 @@ class FilesOnly:
     def judge(self, case: Case) -> Judged:
         return Judged(case.live_cf, notes=("another root: nothing was built, judged or told to sendmail",))
 
-    def sendmail_argv(self, paths: HostPaths) -> tuple[str, ...]:
+    def sendmail(self, paths: HostPaths, by: StartedBy) -> Sendmail:
+        return Sendmail()
+
+    def untold(self, paths: HostPaths, by: StartedBy) -> tuple[Refusal, ...]:
         return ()
 
-    def tell_sendmail(self, paths: HostPaths, argv: tuple[str, ...]) -> None:
+    def tell_sendmail(self, paths: HostPaths, sendmail: Sendmail) -> None:
         return None
+
+    def sendmail_words(self, paths: HostPaths, by: StartedBy) -> tuple[str, str]:
+        return "", ""
 
     def check(self, paths: HostPaths, judged: Judged | None) -> tuple[str, ...]:
         return ()

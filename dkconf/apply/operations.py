@@ -34,6 +34,8 @@ from dkconf.apply.session import (
 )
 from dkconf.apply.settle import edit_inventory
 from dkconf.apply.switch import disable_filter, enable_filter
+from dkconf.apply.telling import catch_up, refuse_untold, said_if_stale
+from dkconf.apply.unmanaged import paths_of
 from dkconf.apply.work import Order
 from dkconf.errors import PlanStale, Refusal, Reverted, Status, UsageProblem
 from dkconf.files.problems import said
@@ -148,14 +150,17 @@ def apply_plan(
     saved = _read_plan(plan_file) if plan_file else None
     with change(ctx, "apply") as session:
         refuse_while_waiting(session)
+        catch_up(session, paths_of(session)[0])
         take_over = ctx.take_over | frozenset(saved["take_over"] if saved else ())
         order = _order(session, "apply", take_over)
         order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
         if saved is not None:
             _compare(session, saved, order.plan)
         if order.plan.empty and not any(d.matters for d in order.plan.drift):
+            refuse_untold(session, order.desired.paths, order.desired)
             session.engine.journal.set_overrides(order.overrides)
-            done = Outcome(Status.OK, (("ok", f"{order.plan.host}: nothing to do"),), {"changed": False})
+            lines = (("ok", f"{order.plan.host}: nothing to do"), *said_if_stale(session, order.desired.paths))
+            done = Outcome(Status.OK, lines, {"changed": False})
             return after(session, done, seconds=drain_timeout)
         outcome = carry_out(session, order)
         if saved is not None and outcome.changed:
@@ -246,7 +251,11 @@ def recover(ctx: Context, *, boot: bool = False, unattended: bool = False) -> Ou
     said: list[Line] = []
     told = replace(ctx, say=lambda style, line: said.append((style, line)))
     with change(told, "recover", booting=boot, unattended=boot or unattended) as session:
+        if boot:
+            session.engine.journal.set_untold("")  # it will read what is there when it starts
         journal = session.engine.journal.read()
+        if not boot and (journal is None or journal.deadline is None):
+            catch_up(session, paths_of(session)[0])
         if journal is not None and journal.deadline is not None:
             until = utc(journal.deadline.wall)
             said.append(("warn", f"{journal.command} waits for its confirmation until {until}"))

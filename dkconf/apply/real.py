@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from dkconf.apply import gates, preflight, stage, timer, users
+from dkconf.apply import gates, preflight, running, stage, timer, users
 from dkconf.apply.drain import drain
-from dkconf.apply.machine import Case, Judged
+from dkconf.apply.machine import Case, Judged, Sendmail, StartedBy
 from dkconf.apply.services import Services, wait_until_answers
 from dkconf.desired.state import HostPaths, Service, SystemUser
 from dkconf.errors import DkconfError, Refusal
 from dkconf.files.reading import read_file
 from dkconf.files.writing import write_file
-from dkconf.probe import live, ports
+from dkconf.probe import live, logs, master, ports
+from dkconf.probe.facts import Site
 from dkconf.sendmail import cf, mc
 
 
@@ -23,6 +24,7 @@ class RealMachine:
     def __init__(self, say: Callable[[str, str], None]) -> None:
         self._say = say
         self._services = Services()
+        self._mark = logs.mark()
 
     def preflight(
         self, paths: HostPaths, services: tuple[Service, ...] = (), *, emergency: bool = False
@@ -47,7 +49,7 @@ class RealMachine:
                 refusals += found.refusals
                 notes += found.notes
             before = None
-            if case.canary and live.find_master(paths.pid_file) is not None:
+            if case.canary and master.find(master.site_of(paths, live_model)).master is not None:
                 before = ports.probe_all(live_model, recipient=desired.probe_recipient)
             recipient = {"recipient": desired.probe_recipient}
             return Judged(staged.cf, tuple(refusals), tuple(notes), before, recipient)
@@ -109,26 +111,44 @@ class RealMachine:
 
     # sendmail
 
-    def sendmail_argv(self, paths: HostPaths) -> tuple[str, ...]:
-        master = live.find_master(paths.pid_file)
-        return master.argv if master is not None else ()
+    def sendmail(self, paths: HostPaths, by: StartedBy) -> Sendmail:
+        site = self._site(paths)
+        return running.look(site, paths, by)
 
-    def tell_sendmail(self, paths: HostPaths, argv: tuple[str, ...]) -> None:
-        master = live.find_master(paths.pid_file)
-        if master is None and not argv:
+    def untold(self, paths: HostPaths, by: StartedBy) -> tuple[Refusal, ...]:
+        return running.refusals(self._site(paths), paths, by)
+
+    def sendmail_words(self, paths: HostPaths, by: StartedBy) -> tuple[str, str]:
+        return running.words(self._site(paths), paths, by)
+
+    def tell_sendmail(self, paths: HostPaths, sendmail: Sendmail) -> None:
+        site = self._site(paths)
+        self._mark = logs.mark()
+        how = live.How(running.surely(sendmail, site, paths), sendmail.ran, sendmail.full_path)
+        if live.tell(site, how, told=lambda line: self._say("dim", line)) is None:
             self._say("warn", "sendmail does not run; it reads the new configuration when it starts")
-            return
-        live.tell(master, self._live_model(paths), paths.pid_file, argv, told=lambda line: self._say("dim", line))
 
     def check(self, paths: HostPaths, judged: Judged | None) -> tuple[str, ...]:
         if judged is None or not isinstance(judged.before, ports.PortReport):
             return ()
         recipient = str(judged.details.get("recipient", ""))
         now = ports.probe_all(self._live_model(paths), recipient=recipient)
-        return tuple(ports.worse(judged.before, now))
+        site = self._site(paths)
+        here = master.find(site).master
+        closed = live.closed_by_load(here, site, logs.texts(self._mark, [here.pid])) if here else {}
+        for name, words in closed.items():
+            self._say("warn", f"daemon {name}: not tried, since its port is closed because of load: {words}")
+        return tuple(ports.worse(judged.before, now, closed))
+
+    def _site(self, paths: HostPaths) -> Site:
+        return master.site_of(paths, self._live_model(paths))
 
     def _live_model(self, paths: HostPaths) -> cf.CfModel:
-        return cf.parse(mc.decode(read_file(paths.sendmail_cf, limit=stage.M4_MAX_OUTPUT_OCTETS)))
+        try:
+            octets = read_file(paths.sendmail_cf, limit=stage.M4_MAX_OUTPUT_OCTETS)
+        except FileNotFoundError as error:
+            raise DkconfError(f"{paths.sendmail_cf}: not found; set paths.sendmail_cf") from error
+        return cf.parse(mc.decode(octets))
 
     # filters
 
@@ -166,7 +186,7 @@ class RealMachine:
         return users.remove_user(name, platform, run, places)
 
     def drain(self, paths: HostPaths, sockets: tuple[str, ...], since: float, seconds: int) -> tuple[str, ...]:
-        found = drain(paths.pid_file, sockets, since, seconds)
+        found = drain(self._site(paths), sockets, since, seconds)
         return () if found.done else tuple(found.remaining)
 
     # the timer

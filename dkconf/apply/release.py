@@ -18,6 +18,7 @@ from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, actor, ask, change, need_generation, refuse_while_waiting
 from dkconf.apply.settle import forget_originals
 from dkconf.apply.system import now_ns
+from dkconf.apply.telling import catch_up, refuse_untold, started_by
 from dkconf.apply.work import SCRIPT_ROLE, UNIT_ROLES, Order
 from dkconf.desired.state import DesiredState, MilterFilter
 from dkconf.errors import DkconfError, Refusal, Refused, Status
@@ -35,6 +36,7 @@ def release(ctx: Context, *, drain_timeout: int = 600) -> Outcome:
     with change(ctx, "release") as session:
         refuse_while_waiting(session)
         last = need_generation(session)
+        catch_up(session, last.desired.paths)
         desired = last.desired
         actual = observe(session.system, session.machine, desired, last, session.engine.journal.outstanding())
         if actual.mc is None or actual.cf is None:
@@ -114,6 +116,7 @@ def _refuse(session: Session, plan: Plan, ctx: Context) -> None:
     missing = session.machine.preflight(need_generation(session).desired.paths)
     if missing:
         raise DkconfError("\n".join(missing))
+    refuse_untold(session, need_generation(session).desired.paths)
     found: list[Refusal] = list(safety.refusals(plan, take_over=ctx.take_over))
     if found:
         raise Refused(found)
@@ -230,6 +233,7 @@ def _work(
         ),
         judged=judged,
         keep_originals=False,
+        started_by=started_by(session),
     )
 
 

@@ -11,6 +11,7 @@ from dkconf.apply.machine import FilesOnly
 from dkconf.apply.observe import observe
 from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.session import Session, look, wanted
+from dkconf.apply.telling import started_by
 from dkconf.apply.unmanaged import paths_of
 from dkconf.errors import DkconfError, Status
 from dkconf.plan.actual import ActualState, LastApplied
@@ -31,6 +32,7 @@ def status(ctx: Context) -> Outcome:
     _owner(session, lines, data)
     _generation(session, lines, data)
     _under_way(session, pending, lines, data)
+    _sendmail(session, lines, data)
     _filters(session, lines, data)
     _keys(session, lines, data)
     changed = _drift(session, plan, pending, lines, data)
@@ -83,6 +85,20 @@ def _under_way(session: Session, pending: Plan | None, lines: list[Line], data: 
     for name, on in sorted(overrides.items()):
         lines.append(("warn", f"override: {name} is {'on' if on else 'off'} on this host, whatever the inventory says"))
     data["overrides"] = overrides
+
+
+def _sendmail(session: Session, lines: list[Line], data: dict[str, Any]) -> None:
+    """Whether the running sendmail is found, and has read what is there."""
+    paths, _ = paths_of(session)
+    data["untold"] = session.engine.journal.untold()
+    if data["untold"]:
+        lines.append(("error", "sendmail was not told of the last change; the next run of dkconf tries it first"))
+    if session.system.read(paths.sendmail_cf) is None:
+        return
+    style, words = session.machine.sendmail_words(paths, started_by(session))
+    if words:
+        lines.append((style, words))
+    data["sendmail"] = words
 
 
 def _filters(session: Session, lines: list[Line], data: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dkconf.apply.activate import Engine
 from dkconf.apply.journal import FileStep, Journal
-from dkconf.errors import DkconfError
+from dkconf.errors import DkconfError, NotTold
 from dkconf.plan.actual import FileState
 
 
@@ -31,12 +31,15 @@ def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
     files = list(reversed(journal.files))
     for step in [s for s in files if s.sendmail]:
         _restore(engine, journal, step)
-    argv = () if booting else journal.sendmail_argv
+    untold = ""
     if journal.tells_sendmail and not booting:
         with system.step("tell-sendmail-back"):
-            machine.tell_sendmail(journal.paths, argv)
+            untold = _told_back(engine, journal)
+    problems: tuple[str, ...] = (untold,) if untold else ()
     for started in reversed(journal.services):
-        if not started.was_running and not booting:
+        if untold and not started.was_running:
+            problems += (f"filter {started.service.filter} runs on, since sendmail may call it",)
+        elif not started.was_running and not booting:
             with system.step(f"stop-back:{started.service.filter}"):
                 machine.stop(started.service)
     for step in [s for s in files if not s.sendmail]:
@@ -46,8 +49,7 @@ def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
         if system.is_directory(path):
             system.rmdir(path)
     _users_back(engine, journal)
-    problems: tuple[str, ...] = ()
-    if journal.tells_sendmail and not booting:
+    if journal.tells_sendmail and not booting and not untold:
         problems = machine.check(journal.paths, None)
     generations = engine.generations
     if generations.current() != journal.previous:
@@ -59,6 +61,17 @@ def revert(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
     if journal.deadline is not None:
         machine.disarm(engine.state_dir)
     return problems
+
+
+def _told_back(engine: Engine, journal: Journal) -> str:
+    """Tell sendmail; return why it could not be told. That is noted, and every later run tries again."""
+    untold = ""
+    try:
+        engine.machine.tell_sendmail(journal.paths, journal.sendmail)
+    except NotTold as exc:
+        untold = str(exc)
+    engine.journal.set_untold(untold)
+    return untold
 
 
 def _services_back(engine: Engine, journal: Journal, booting: bool) -> None:

@@ -15,6 +15,8 @@ from dkconf.apply.journal import Journal
 from dkconf.apply.observe import observe
 from dkconf.apply.revert import undo
 from dkconf.apply.session import Session, ask, change, refuse_while_waiting
+from dkconf.apply.telling import catch_up, refuse_untold, said_if_stale
+from dkconf.apply.unmanaged import paths_of
 from dkconf.apply.work import Order
 from dkconf.errors import Status, UsageProblem
 from dkconf.plan.diff import diff
@@ -32,6 +34,7 @@ def rollback(
         if number is None and waiting is not None and waiting.deadline is not None:
             return _undone(session, waiting)
         refuse_while_waiting(session)
+        catch_up(session, paths_of(session)[0])
         number = number or _before(session)
         store = session.engine.generations
         manifest, last = store.manifest(number), session.last
@@ -39,8 +42,9 @@ def rollback(
         actual = observe(session.system, session.machine, desired, last, session.engine.journal.outstanding())
         plan = diff(desired, actual, last, take_over=ctx.take_over, overrides=manifest.overrides)
         if plan.empty and not any(d.matters for d in plan.drift):
+            refuse_untold(session, desired.paths, desired)
             line = ("ok", f"the host is as generation {number} has it: nothing to do")
-            return Outcome(Status.OK, (line,), {"changed": False})
+            return Outcome(Status.OK, (line, *said_if_stale(session, desired.paths)), {"changed": False})
         # Records are published, not applied: going back on the host does not undo them.
         order = Order(
             command=f"rollback {number}",

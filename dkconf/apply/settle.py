@@ -26,6 +26,9 @@ def settle(engine: Engine, *, seconds: int | None = None) -> tuple[str, ...]:
     after = engine.journal.outstanding()
     if after is None:
         return ()
+    untold = engine.journal.untold()
+    if untold and after.stop:
+        return (f"sendmail, which was not told and may still call the filter: {untold}",)
     if after.stop and after.drain and after.paths is not None:
         sockets = tuple(step.socket for step in after.stop if step.socket)
         wait = after.drain_timeout_seconds if seconds is None else seconds

@@ -11,10 +11,11 @@ import os
 from dataclasses import replace
 
 from dkconf.apply.change import carry_out
-from dkconf.apply.context import Context, Outcome
+from dkconf.apply.context import Context, Line, Outcome
 from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, change, refuse_while_waiting
-from dkconf.apply.unmanaged import by_hand, by_hand_off, called_by_hand, switch_by_hand
+from dkconf.apply.telling import catch_up, refuse_untold, started_by, tell_again
+from dkconf.apply.unmanaged import by_hand, by_hand_off, called_by_hand, paths_of, switch_by_hand
 from dkconf.apply.work import Order
 from dkconf.desired.state import DesiredState, ManagedFile
 from dkconf.errors import DkconfError, Refusal, Status, UsageProblem
@@ -73,12 +74,14 @@ def _switch(
     command = f"{'enable' if on else 'disable'}-filter {name}"
     with change(ctx, command, emergency=emergency) as session:
         refuse_while_waiting(session)
+        if not emergency:
+            catch_up(session, paths_of(session)[0])
         last = session.last
         if last is None or all(f.name != name for f in last.desired.filters):
             if by_hand(session, name, on) and (emergency or on):
                 return switch_by_hand(session, name, on, command)
             if not on and name in by_hand_off(session):
-                return Outcome(Status.OK, (("ok", f"filter {name} is off already: nothing to do"),), {"changed": False})
+                return _told_all_the_same(session, (("ok", f"filter {name} is off already"),), emergency)
             raise UsageProblem(_unknown(session, name, on))
         order = _order(session, last, name, on, command)
         order = replace(order, confirm_seconds=confirm_timeout, drain_seconds=drain_timeout)
@@ -94,12 +97,33 @@ def _switch(
 
 
 def _nothing(session: Session, order: Order, name: str, on: bool) -> Outcome:
+    """Return that the files are as they should be, having seen to it that sendmail has read them."""
     from dkconf.apply.settle import edit_inventory
 
-    lines = [("ok", f"filter {name} is {'called' if on else 'not called'} already: nothing to do")]
+    lines = [("ok", f"sendmail.cf {'calls' if on else 'does not call'} filter {name}: no file has to change")]
+    outcome = _told_all_the_same(session, tuple(lines), order.emergency)
     if order.inventory_edit:
-        lines += edit_inventory(session.engine, order.inventory_edit)
-    return Outcome(Status.OK, tuple(lines), {"changed": False})
+        outcome = replace(outcome, lines=(*outcome.lines, *edit_inventory(session.engine, order.inventory_edit)))
+    return outcome
+
+
+def _told_all_the_same(session: Session, lines: tuple[Line, ...], emergency: bool) -> Outcome:
+    """Return that no file changes, having told sendmail in an emergency, or where it runs on older files.
+
+    The files say nothing about the running sendmail: it may have been missed when they were written.
+
+    Raises:
+        Refused, NotTold: It answers, and cannot be told.
+    """
+    paths = paths_of(session)[0]
+    if not emergency:
+        refuse_untold(session, paths)
+    sendmail = session.machine.sendmail(paths, started_by(session))
+    if not sendmail.ran or not (emergency or sendmail.stale):
+        return Outcome(Status.OK, (*lines, ("ok", "nothing to do")), {"changed": False})
+    tell_again(session, paths)
+    told = ("ok", "sendmail has read its configuration again, and its ports answer")
+    return Outcome(Status.OK, (*lines, told), {"changed": False, "told": True})
 
 
 def _order(session: Session, last: LastApplied, name: str, on: bool, command: str) -> Order:

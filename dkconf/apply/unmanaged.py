@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dkconf.apply.activate import Target, Work, activate
+from dkconf.apply.change import untold
 from dkconf.apply.context import Outcome
 from dkconf.apply.machine import Case
 from dkconf.apply.session import Session, actor, ask, host_name
 from dkconf.apply.system import now_ns
+from dkconf.apply.telling import refuse_untold, started_by
 from dkconf.desired.platform import PLATFORMS, host_paths
 from dkconf.desired.state import DesiredState, HostPaths, MilterFilter
 from dkconf.errors import DkconfError, Refused, Status
@@ -66,6 +68,8 @@ def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outco
     missing = machine.preflight(paths, emergency=not on)
     if missing:
         raise DkconfError("\n".join(missing))
+    if on:
+        refuse_untold(session, paths)
     source, live = system.read(paths.sendmail_mc), system.read(paths.sendmail_cf)
     if source is None or live is None:
         raise DkconfError(f"{paths.sendmail_mc} or {paths.sendmail_cf}: not found")
@@ -105,12 +109,13 @@ def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outco
         _target(paths.sendmail_cf, live, judged.cf, stamp + 1_000_000),
     )
     work = Work(command, actor(), platform, paths, targets, judged=judged, keep_originals=False, moves=False)
-    activate(engine, replace(work, overrides=engine.journal.overrides()))
-    said = [("ok", f"filter {name} is {'called again' if on else 'no longer called'}")]
+    work = replace(work, overrides=engine.journal.overrides(), started_by=started_by(session), untold_stays=not on)
+    activate(engine, work)
+    said = [("ok", f"filter {name} is {'called again' if on else 'no longer called'}")] if not engine.untold else []
     if not on:
         said.append(("warn", "skipped in an emergency: gates, canary, drain; the filter itself runs on"))
         said.append(("plain", f"dkconf enable-filter {name} undoes it"))
-    return Outcome(Status.OK, tuple(said), {"changed": True, "filter": name, "called": on}, True)
+    return untold(session, Outcome(Status.OK, tuple(said), {"changed": True, "filter": name, "called": on}, True))
 
 
 def _target(path: str, now: FileState, content: bytes, stamp: int) -> Target:

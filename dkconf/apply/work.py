@@ -15,6 +15,7 @@ from dkconf.apply.machine import Judged
 from dkconf.apply.session import Session, actor
 from dkconf.apply.settle import merged
 from dkconf.apply.system import now_ns
+from dkconf.apply.telling import started_by
 from dkconf.desired.state import DesiredState
 from dkconf.plan.actual import ActualState, FileDigest, FileState
 from dkconf.plan.files import SENDMAIL_ROLES, file_digest
@@ -95,6 +96,8 @@ def work_for(session: Session, order: Order, judged: Judged) -> Work:
         overrides=order.overrides,
         inventory_edit=order.inventory_edit,
         scripts={f.path: by_name[f.filter] for f in desired.files if f.role == SCRIPT_ROLE and f.filter in by_name},
+        started_by=started_by(session, desired),
+        untold_stays=order.emergency,
     )
 
 
@@ -161,7 +164,7 @@ def _manifest(session: Session, order: Order, cf: FileState | None, judged: Judg
         git_commit=order.git_commit,
         git_dirty=order.git_dirty,
         plan_digest=plan.digest,
-        sendmail_argv=session.machine.sendmail_argv(desired.paths),
+        sendmail_argv=session.machine.sendmail(desired.paths, started_by(session, desired)).start,
         running={n: bool(r) for n, r in actual.running.items() if r is not None},
         dkconf_version=__version__,
     )

@@ -92,7 +92,7 @@ def build(inventory: Inventory, host_name: str, public_keys: PublicKeys) -> Desi
         keys=_key_files(built, public_keys, facts),
         users=_users(built, facts),
         services=tuple(one.placed.service for one in built),
-        sendmail_argv=entry.argv,
+        sendmail_argv=services.start_sendmail(entry, host.service_manager),
         probe_recipient=host.probe_recipient,
         digest="",
         directories=_directories(built, paths, facts),

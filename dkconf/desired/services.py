@@ -249,6 +249,26 @@ def _rc_variables(name: str, service: str, words: tuple[str, ...], facts: Platfo
     return _root_file(path, content.encode(), 0o644, facts, "dk-filter-options", name)
 
 
+def start_sendmail(entry: FilterService, manager: ServiceManager) -> tuple[str, ...]:
+    """The command that starts sendmail again, by the `sendmail` of a host's services; () = the inventory names none.
+
+    Raises:
+        NotRenderable: A name that is none of a service.
+    """
+    if entry.argv or not entry.service:
+        return entry.argv
+    name = entry.service.removesuffix(".service")
+    if not _SAFE_NAME.fullmatch(name):
+        raise NotRenderable(f"services.sendmail.service: {entry.service!a} is no service name")
+    commands: dict[ServiceManager, tuple[str, ...]] = {
+        # `start` does nothing while other processes of the unit run on.
+        "systemd": ("systemctl", "restart", f"{name}.service"),
+        "sysv": ("service", name, "start"),
+        "rcd": ("service", name, "onestart"),
+    }
+    return commands.get(manager, ())
+
+
 def external(name: str, host: Host, enabled: bool) -> Placed:
     """An external filter: dkconf writes its X line; it starts and stops it only if the host says how."""
     entry = host.services.get(name, FilterService())

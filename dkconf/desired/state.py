@@ -158,7 +158,7 @@ class DesiredState:
     users: tuple[SystemUser, ...]
     services: tuple[Service, ...]
     sendmail_argv: tuple[str, ...]
-    """`direct`: how to start sendmail's MTA; () = as found running."""
+    """The command that starts sendmail's MTA again, should it end; () = the inventory names none."""
     probe_recipient: str
     digest: str
     """SHA-256 over all else here, hex."""

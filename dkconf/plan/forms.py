@@ -36,6 +36,7 @@ ORIGINALS = Form("list of the files found", 2)
 """1: path -> file."""
 LEDGER = Form("list of applied plans", 2)
 """1: a list of plans' names."""
+UNTOLD = Form("note that sendmail was not told", 1)
 OWNER = Form("name of the host", 1)
 LOCK = Form("holder of the lock", 1)
 

@@ -9,62 +9,40 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf.probe.live import boot_ticks_now, find_master, stat_of
+from dkconf.probe.facts import Facts, doing
+from dkconf.probe.live import boot_ticks_now
+from dkconf.probe.master import Found, has_no_proc
 from dkconf.sendmail import endpoint
 
 _ESTABLISHED = "01"
 _UNIX_CONNECTED = "03"
-# They deliver what is queued already, and call no filter.
+# They deliver what is queued already, and call no filter. At the beginning only: further on in a title there may
+# stand what a client has sent.
 _NO_CALLERS = ("running queue", "Queue runner", "queue control", "Queue control", "accepting connections")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    pid: int
-    title: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.title})"
-
-
-def older_processes(pid_file: str, since: float) -> list[Process]:
+def older_processes(found: Found, since: float) -> list[Facts]:
     """Return sendmail's processes, other than the master, that began before `since` (epoch seconds).
 
-    Those that only run the queue are left out: filters are called when mail comes in.
+    Those that only run the queue are left out: filters are called when mail comes in. So are a container's.
     """
-    master = find_master(pid_file)
-    if master is None:
-        return []
-    program = _program(master.pid)
-    ticks = boot_ticks_now() - int((time.time() - since) * os.sysconf("SC_CLK_TCK"))
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == master.pid:
-            continue
-        state = stat_of(int(entry))
-        if state is None or state[1] >= ticks or not program or _program(int(entry)) != program:
-            continue
-        title = _title(int(entry))
-        if not any(words in title for words in _NO_CALLERS):
-            found.append(Process(int(entry), title))
-    return found
+    return [one for one in found.processes if _may_call(one, found) and _began(one) < since]
 
 
-def _program(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
-    except OSError:
-        return ""
+def _may_call(one: Facts, found: Found) -> bool:
+    site, master = found.site, found.master
+    if one.elsewhere or (master is not None and one.same_process(master)):
+        return False
+    return not doing(one.title, site.prefix).startswith(_NO_CALLERS)
 
 
-def _title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
+def _began(one: Facts) -> float:
+    """Return when a process began, epoch seconds."""
+    if has_no_proc():
+        return float(one.start)
+    return time.time() - (boot_ticks_now() - one.start) / os.sysconf("SC_CLK_TCK")
 
 
 def peers(value: str) -> int:

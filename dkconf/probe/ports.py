@@ -8,6 +8,7 @@ unless a recipient for whole messages is given. Ports that want AUTH or TLS are 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -114,10 +115,13 @@ def _message(sender: str, recipient: str) -> bytes:
     return "\r\n".join(lines).encode("ascii", "backslashreplace")
 
 
-def worse(before: PortReport, after: PortReport) -> list[str]:
+def worse(before: PortReport, after: PortReport, closed: Collection[str] = ()) -> list[str]:
     """Return in words every port that answers worse than before; [] = healthy.
 
     A port that the earlier report does not have must accept.
+
+    Args:
+        closed: Daemons that keep their port closed because of load: no connection to them is nothing worse.
     """
     found = []
     earlier = {(one.daemon, one.port): one for one in before.results}
@@ -127,6 +131,8 @@ def worse(before: PortReport, after: PortReport) -> list[str]:
             old = was.reply(reply.step) if was is not None else None
             if was is not None and old is None and not was.accepts:
                 continue  # the earlier dialogue stopped before this step
+            if reply.code == 0 and reply.step == "banner" and now.daemon in closed:
+                break
             if reply.rank < (2 if old is None else old.rank):
                 used_to = "" if old is None else f" (before: {old.last_line})"
                 found.append(f"port {now.port} ({now.daemon}): {reply}{used_to}")

@@ -246,7 +246,7 @@ class Host:
     disabled_filters: tuple[str, ...] = ()
     """Of those, the ones that are defined but not called (MAIL_FILTER)."""
     services: Mapping[str, FilterService] = field(default_factory=dict)
-    """By filter name; and "sendmail" for sendmail itself under `direct`."""
+    """By filter name; and "sendmail" for sendmail itself: how it is started again, should it end."""
     domains: tuple[str, ...] = ()
     milter: Milter = Milter()
     paths: Paths = Paths()

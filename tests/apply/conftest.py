@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dkconf.apply.context import Context
-from dkconf.apply.machine import Case, Judged
+from dkconf.apply.machine import Case, Judged, Sendmail, StartedBy
 from dkconf.apply.memory import MemorySystem
 from dkconf.desired.state import HostPaths, Service, SystemUser
-from dkconf.errors import DkconfError, Refusal
+from dkconf.errors import DkconfError, NotTold, Refusal
 from dkconf.sendmail import mc
 
 MC = """divert(-1)dnl
@@ -119,6 +119,11 @@ class FakeMachine:
     """The call that fails, e.g. "tell"."""
     fail_once: bool = True
     argv: tuple[str, ...] = ("/usr/sbin/sendmail", "-bd")
+    ran: bool = True
+    """sendmail runs."""
+    stale: bool = False
+    lost: str = ""
+    """Why sendmail, which answers, cannot be told."""
     cases: list[Case] = field(default_factory=list)
     armed: str = ""
     m4_fails: bool = False
@@ -149,11 +154,19 @@ class FakeMachine:
             return Judged(case.stored_cf, self.refusals, ("built from the stored sendmail.cf",))
         return Judged(build_cf(case.mc, case.fragment), self.refusals)
 
-    def sendmail_argv(self, paths: HostPaths) -> tuple[str, ...]:
-        return self.argv
+    def sendmail(self, paths: HostPaths, by: StartedBy) -> Sendmail:
+        return Sendmail(self.ran, self.argv, stale=self.stale)
 
-    def tell_sendmail(self, paths: HostPaths, argv: tuple[str, ...]) -> None:
+    def untold(self, paths: HostPaths, by: StartedBy) -> tuple[Refusal, ...]:
+        return (Refusal("", self.lost, "find it"),) if self.lost else ()
+
+    def sendmail_words(self, paths: HostPaths, by: StartedBy) -> tuple[str, str]:
+        return ("error", self.lost) if self.lost else ("plain", "sendmail runs")
+
+    def tell_sendmail(self, paths: HostPaths, sendmail: Sendmail) -> None:
         self._call("tell")
+        if self.lost:
+            raise NotTold(self.lost)
         live = self.system.read(paths.sendmail_cf)
         self.loaded = live.content if live else b""
 

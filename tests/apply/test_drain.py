@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dkconf.apply.drain import POLL_SECONDS, drain
+from dkconf.probe.facts import Site
+
+SITE = Site(frozenset(), (), ())
 
 
 class Clock:
@@ -23,7 +26,7 @@ class Clock:
 def test_done_at_once() -> None:
     """Nobody is left: no waiting."""
     clock = Clock()
-    found = drain("pid", ["local:/x"], 0.0, 600, clock=clock, wait=clock.wait, look=lambda *_: ())
+    found = drain(SITE, ["local:/x"], 0.0, 600, clock=clock, wait=clock.wait, look=lambda *_: ())
 
     assert (True, (), 0.0) == (found.done, found.remaining, clock.now)
 
@@ -32,10 +35,10 @@ def test_done_when_the_last_one_goes() -> None:
     """It ends as soon as nobody is left."""
     clock = Clock()
 
-    def look(pid_file: str, sockets: Sequence[str], since: float) -> tuple[str, ...]:
+    def look(site: Site, sockets: Sequence[str], since: float) -> tuple[str, ...]:
         return ("process 7 (server)",) if clock.now < 3 else ()
 
-    found = drain("pid", [], 0.0, 600, clock=clock, wait=clock.wait, look=look)
+    found = drain(SITE, [], 0.0, 600, clock=clock, wait=clock.wait, look=look)
 
     assert found.done
     assert 3 <= clock.now <= 3 + 2 * POLL_SECONDS
@@ -44,7 +47,7 @@ def test_done_when_the_last_one_goes() -> None:
 def test_cap() -> None:
     """At the cap it says who is left."""
     clock = Clock()
-    found = drain("pid", [], 0.0, 10, clock=clock, wait=clock.wait, look=lambda *_: ("1 connection on local:/x",))
+    found = drain(SITE, [], 0.0, 10, clock=clock, wait=clock.wait, look=lambda *_: ("1 connection on local:/x",))
 
     assert (False, ("1 connection on local:/x",)) == (found.done, found.remaining)
     assert 10 == clock.now

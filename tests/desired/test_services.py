@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from dkconf.desired import NotRenderable, build
+from dkconf.desired import NotRenderable, build, services
 from dkconf.desired.state import DesiredState, ManagedFile
-from dkconf.spec.model import Domain, Filter, FilterService, Paths, Platform, Selector, ServiceManager
+from dkconf.spec.model import (
+    Domain,
+    Filter,
+    FilterService,
+    Host,
+    Inventory,
+    Paths,
+    Platform,
+    Selector,
+    ServiceManager,
+)
 
 from .inventories import HOST, one_host
 
@@ -274,3 +284,30 @@ def test_the_system_v_script_starts_tells_and_stops(tmp_path: Path) -> None:
     assert run("stop") == 0
     assert not Path(f"/proc/{pid}").exists()
     assert [run("status"), run("nonsense")] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("entry", "manager", "expected"),
+    [
+        (FilterService(argv=("/usr/sbin/sendmail", "-bd")), "systemd", ("/usr/sbin/sendmail", "-bd")),
+        (FilterService(service="sendmail"), "systemd", ("systemctl", "restart", "sendmail.service")),
+        (FilterService(service="sendmail.service"), "systemd", ("systemctl", "restart", "sendmail.service")),
+        (FilterService(service="sendmail"), "sysv", ("service", "sendmail", "start")),
+        (FilterService(service="sendmail"), "rcd", ("service", "sendmail", "onestart")),
+        (FilterService(service="sendmail"), "direct", ()),
+        (FilterService(), "systemd", ()),
+    ],
+)
+def test_how_sendmail_is_started_again(
+    entry: FilterService, manager: ServiceManager, expected: tuple[str, ...]
+) -> None:
+    """By its argv, or by the service manager's command for its name."""
+    assert expected == services.start_sendmail(entry, manager)
+    host = Host(service_manager=manager, services={"sendmail": entry})
+    assert expected == build(Inventory({}, {}, {"mx": host}), "mx", {}).sendmail_argv
+
+
+def test_a_name_of_a_service_is_no_path() -> None:
+    """It becomes a word of a command."""
+    with pytest.raises(NotRenderable, match="no service name"):
+        services.start_sendmail(FilterService(service="../x"), "systemd")

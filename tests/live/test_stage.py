@@ -66,30 +66,40 @@ TELL = """
 import json
 from pathlib import Path
 from dkconf.desired.platform import PLATFORMS
-from dkconf.probe import live, ports
+from dkconf.probe import live, master, ports, starting
 from dkconf.sendmail import cf
 
 paths = PLATFORMS["debian"].paths
 path = Path(paths.sendmail_cf)
 good = path.read_bytes()
 model = cf.parse(good.decode("latin-1"))
+site = master.site_of(paths, model)
 said = []
-first = live.find_master(paths.pid_file)
+first = master.find(site).master
+argv = starting.how_to_start(first, site, paths.sendmail)
+how = live.How(argv)
 before = ports.probe_all(model)
-second = live.tell(first, model, paths.pid_file, told=said.append)
+second = live.tell(site, how, told=said.append)
 path.write_bytes(good + b"O InputMailFilters=nope\\n")
 try:
-    live.tell(second, model, paths.pid_file, told=said.append)
+    live.tell(site, how, told=said.append)
     died = "no"
 except live.NotReady as error:
     died = str(error)
 path.write_bytes(good)
-third = live.tell(second, model, paths.pid_file, told=said.append)
+try:
+    live.tell(site, live.How(), told=said.append)
+    helpless = "no"
+except live.NotReady as error:
+    helpless = str(error)
+off = live.tell(site, live.How(argv, ran=False))
+third = live.tell(site, how, told=said.append)
+again = starting.how_to_start(third, site, paths.sendmail)
 path.write_bytes(good + b"Xdown, S=inet:8899@127.0.0.1, F=T\\nO InputMailFilters=down\\n")
-live.tell(third, model, paths.pid_file, told=said.append)
+live.tell(site, how, told=said.append)
 print(json.dumps({
-    "argv": second.argv, "other": second.pid != first.pid, "died": died, "said": said,
-    "again": third.argv == first.argv, "before": str(before),
+    "argv": argv, "other": second.pid != first.pid, "died": died, "said": said, "helpless": helpless,
+    "again": again == argv, "before": str(before), "off": off,
     "worse": ports.worse(before, ports.probe_all(model)),
 }))
 """
@@ -134,6 +144,8 @@ def test_hup_death_and_start(lab: Lab) -> None:
     assert found["other"]
     assert found["again"]
     assert "InputFilter nope not defined" in str(found["died"])
+    assert "start it by hand at once" in str(found["helpless"])
+    assert found["off"] is None
     assert "port 25 (MTA-v4): accepts" in str(found["before"])
     [worse] = found["worse"]  # type: ignore[misc]
     assert str(worse).startswith("port 25 (MTA-v4): MAIL: 451 4.3.2 Please try again later (before: 250")

@@ -40,6 +40,27 @@ def test_rotated_log_is_read_from_its_beginning(tmp_path: Path) -> None:
     assert [] == logs.failures(place, 70, 0)
 
 
+def test_what_several_processes_have_logged(tmp_path: Path) -> None:
+    """Of those alone, from the mark on, without time and queue id; a pipe in the place of the log holds nobody up."""
+    log = tmp_path / "mail.log"
+    log.write_text(OLD)
+    place = logs.mark([str(log)])
+    lines = (
+        "Nov 24 06:15:10 mx1 sm-mta[70]: NOQUEUE: SYSERR(root): opendaemonsocket: daemon A: cannot bind: x\n"
+        "Nov 24 06:15:10 mx1 sm-mta[71]: daemon A: problem creating SMTP socket\n"
+        "Nov 24 06:15:10 mx1 sm-mta[72]: daemon B: problem creating SMTP socket\n"
+    )
+    with log.open("a") as file:
+        file.write(lines)
+
+    expected = ["SYSERR(root): opendaemonsocket: daemon A: cannot bind: x", "daemon A: problem creating SMTP socket"]
+    assert expected == logs.texts(place, [70, 71])
+    assert [] == logs.texts(place, [])
+    log.unlink()
+    os.mkfifo(log)
+    assert [] == logs.texts(place, [70, 71])
+
+
 def test_no_log_is_no_error(tmp_path: Path) -> None:
     """A log that has gone explains nothing."""
     log = tmp_path / "mail.log"

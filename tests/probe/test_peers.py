@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from dkconf.probe.facts import Choice, Facts, Site
+from dkconf.probe.live import boot_ticks_now
+from dkconf.probe.master import Found
 from dkconf.probe.peers import older_processes, peers, tcp_peers, unix_peers
 
 UNIX = """\
@@ -47,6 +53,34 @@ def test_a_real_connection_is_seen_and_gone(tmp_path: Path) -> None:
                 assert 1 == peers(value)
 
 
-def test_no_sendmail_no_processes(tmp_path: Path) -> None:
-    """Without a running master nobody is left."""
-    assert [] == older_processes(str(tmp_path / "none.pid"), time.time())
+MASTER = Facts(100, 1, 5000, (), (0, 0, 0), "/usr/sbin/sendmail", False, "", "sendmail: MTA: accepting connections",
+               (), frozenset({1}), frozenset({"MTA"}))  # fmt: skip
+SITE = Site(frozenset({"/usr/sbin/sendmail"}), (), (), "MTA")
+
+
+@pytest.mark.parametrize(
+    ("title", "counts"),
+    [
+        ("sendmail: MTA: server mx.example.org [192.0.2.1] cmd read", True),
+        ("sendmail: MTA: 6AS5fe localhost [127.0.0.1]: DATA", True),
+        # What a client says stands in the title of its process: it must not take itself out of the count.
+        ("sendmail: MTA: 6AS5fe localhost [127.0.0.1]: running queue", True),
+        ("sendmail: MTA: 6AS5fe localhost [127.0.0.1]: accepting connections", True),
+        ("sendmail: MTA: running queue: /var/spool/mqueue", False),
+        ("sendmail: Queue runner@00:10:00 for /var/spool/mqueue", False),
+    ],
+)
+def test_who_may_still_call(title: str, counts: bool) -> None:
+    """Whoever serves a client; not one that runs the queue, nor the master, nor a container's."""
+    child = replace(MASTER, pid=101, title=title)
+    there = (MASTER, child, replace(child, pid=102, elsewhere="lives in another network namespace"))
+    found = Found(SITE, Choice(MASTER, "listening"), there)
+
+    assert ([child] if counts else []) == older_processes(found, time.time())
+
+
+def test_younger_ones_have_the_new_configuration() -> None:
+    """They began after sendmail was told."""
+    child = replace(MASTER, pid=101, title="sendmail: MTA: server x [1.2.3.4] cmd read", start=boot_ticks_now())
+
+    assert [] == older_processes(Found(SITE, Choice(MASTER), (MASTER, child)), time.time() - 60)

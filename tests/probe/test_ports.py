@@ -46,6 +46,25 @@ def test_a_new_port_must_accept() -> None:
     assert 1 == len(worse(report(*GOOD), report(("banner", 554), port="2525")))
 
 
+@pytest.mark.parametrize(
+    ("after", "closed", "expected"),
+    [
+        ((("banner", 0),), {"MTA"}, 0),
+        ((("banner", 0),), {"other"}, 1),
+        ((("banner", 0),), set(), 1),
+        # A port that takes the connection is not closed: what it says counts.
+        ((("banner", 554),), {"MTA"}, 1),
+        ((*GOOD[:2], ("MAIL", 451)), {"MTA"}, 1),
+        ((*GOOD[:2], ("MAIL", 0)), {"MTA"}, 1),
+    ],
+)
+def test_a_port_that_is_closed_because_of_load(
+    after: tuple[tuple[str, int], ...], closed: set[str], expected: int
+) -> None:
+    """No connection to it is nothing worse; everything else is."""
+    assert expected == len(worse(report(*GOOD), report(*after), closed))
+
+
 def test_report_in_words() -> None:
     """One line per port: it accepts, or the first reply that is not a good one."""
     assert "port 25 (MTA): accepts" == str(report(*GOOD))
