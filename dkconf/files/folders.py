@@ -17,6 +17,8 @@ import errno
 import os
 import stat
 
+from dkconf.files.problems import shown
+
 LINKS = 40
 """As many as the kernel follows."""
 CHECKOUT = "(its checkout)"
@@ -32,6 +34,9 @@ LINK_ERRORS = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
 
 class Misled(OSError):
     """A link on the way that may not be followed; the message names it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(shown(text))
 
 
 def open_folder(path: str, *, to_pass: bool = False, within: str = "") -> int:

@@ -20,10 +20,18 @@ _KINDS = (
 class FileProblem(DkconfError):
     """A file cannot be read or written, or is not what may be read or written; the message begins with its path."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__("\n".join(shown(line) for line in text.split("\n")))
+
 
 def kind(mode: int) -> str:
     """Return the words for what a path is, e.g. "a named pipe"."""
     return next((words for test, words in _KINDS if test(mode)), "a regular file")
+
+
+def shown(text: str) -> str:
+    """Return a text as a terminal may show it: somebody else may have chosen the names in it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def said(error: OSError) -> str:

@@ -120,6 +120,18 @@ def test_a_link_to_roots_secret(tree: Path) -> None:
 
 
 @needs_root
+def test_a_name_that_speaks_to_the_terminal(tree: Path) -> None:
+    """Whoever chose it does not choose what the administrator's screen shows."""
+    link(tree / "a\x1b]0;b\x07\nc", "/etc")
+
+    for act in (lambda path: read_file(path, limit=1), list_folder):
+        with pytest.raises(FileProblem) as problem:
+            act(str(tree / "a\x1b]0;b\x07\nc/passwd"))
+        assert '"a\\x1b]0;b\\x07\\x0ac" on the way is a link' in str(problem.value)
+        assert "\x1b" not in str(problem.value)
+
+
+@needs_root
 def test_links_within_the_tree(tree: Path) -> None:
     """His link to his own file is followed; to a file of somebody else's in the tree it is not."""
     folder(tree / "sub")
