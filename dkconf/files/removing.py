@@ -12,13 +12,17 @@ from dkconf.files.writing import opened_place
 
 
 def remove_file(path: str) -> None:
-    """Remove a file or link; nothing happens if there is none.
+    """Remove a file or link; nothing happens if there is none, nor a folder that it could lie in.
 
     Raises:
         FileProblem: The system says no.
     """
-    with opened_place(path, follow=False) as (folder, name), suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
+    try:
+        with opened_place(path, follow=False) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+    except FileProblem as problem:
+        if not isinstance(problem.__cause__, FileNotFoundError):
+            raise
 
 
 def remove_tree(path: str) -> None:

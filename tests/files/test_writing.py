@@ -13,6 +13,7 @@ import pytest
 from dkconf.files import writing
 from dkconf.files.making import make_folders
 from dkconf.files.reading import FileProblem
+from dkconf.files.removing import remove_file
 from dkconf.files.writing import write_file, write_given
 from tests.files.conftest import SOMEBODY, folder, link, needs_root
 
@@ -242,3 +243,15 @@ def test_two_runs_make_the_same_folders(tmp_path: Path) -> None:
         assert [] == problems
         assert ["a"] == os.listdir(tmp_path / str(number))
         assert ["x", "y"] == sorted(os.listdir(tmp_path / f"{number}/a/b"))
+
+
+@pytest.mark.parametrize("name", ["file", "link", "missing", "missing/below"])
+def test_a_file_is_removed_or_was_not_there(tmp_path: Path, name: str) -> None:
+    """A link itself, not what it leads to; without its folder there is nothing to do."""
+    (tmp_path / "file").touch()
+    (tmp_path / "kept").touch()
+    (tmp_path / "link").symlink_to("kept")
+
+    remove_file(str(tmp_path / name))
+
+    assert sorted({"file", "kept", "link"} - {name}) == sorted(os.listdir(tmp_path))
