@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostPaths:
     monkeypatch.setattr(checks, "host_name", lambda: "mx1")
     monkeypatch.setattr(checks, "systemd_runs", lambda: True)
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(checks, "_as_nobody", dict)  # who cannot reach the folders of a test
     cf_m4 = tmp_path / "cf.m4"
     cf_m4.write_text("")
     (tmp_path / "sendmail.mc").write_text(f"include(`{cf_m4}')dnl\n")
@@ -54,6 +56,17 @@ def test_each_file_that_is_missing(paths: HostPaths, tmp_path: Path, gone: str, 
 
     assert str(tmp_path / gone) in said
     assert words in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_sendmail_is_asked_without_rights_and_settings(tmp_path: Path) -> None:
+    """What it was built with stands in no file: /etc/mail, where the mail user may put links, is not read as root."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    (tmp_path / "sendmail").write_text('#!/bin/sh\necho "Compiled with: $(id -u) $(id -G) $*"\n')
+    (tmp_path / "sendmail").chmod(0o755)
+
+    assert {"65534", "-C", "/dev/null", "-d0.1", "-bt"} == compiled_with(str(tmp_path / "sendmail"))
 
 
 def test_no_milter(paths: HostPaths, tmp_path: Path) -> None:
