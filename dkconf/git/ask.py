@@ -9,6 +9,7 @@ without our terminal, and with bounds on time and on what it may say.
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from dkconf.git.trust import NOBODY, Identity, Look, identity
 
 MAX_OCTETS = 64 * 1024 * 1024
 """Of one answer; the names of a million files."""
+MAX_MEMORY_OCTETS = 1024 * 1024 * 1024
+"""Of git itself: it reads each file whole, and one of 3 GB of nothing costs its owner nothing."""
 
 _OFF = (
     "core.fsmonitor=false",
@@ -59,8 +62,11 @@ class Asked:
         self._gone = False
         self._place: tuple[int, Identity | None] | None = None
 
-    def run(self, *arguments: str) -> bytes | None:
+    def run(self, *arguments: str, empty: int = 0) -> bytes | None:
         """Return what git says; None if it fails, cannot be run, says too much or takes too long.
+
+        Args:
+            empty: A further status that is no failure, e.g. 1 = nothing found.
 
         One that took too long is not asked again: the next answer would take as long.
         """
@@ -71,7 +77,7 @@ class Asked:
         except OSError as error:
             self._gone, self.problem = True, f"{self.top}: {error.strerror or error}"
             return None
-        answer = self._ask(folder, who, arguments)
+        answer = self._ask(folder, who, arguments, empty)
         if answer is None and who is not None and who.uid == NOBODY:
             self.problem = (
                 f"{self.top}: several users may write to it or to a folder above it, and as nobody git cannot read it"
@@ -88,7 +94,7 @@ class Asked:
         self._place = folder, identity(look.writers)
         return self._place
 
-    def _ask(self, folder: int, who: Identity | None, arguments: tuple[str, ...]) -> bytes | None:
+    def _ask(self, folder: int, who: Identity | None, arguments: tuple[str, ...], empty: int) -> bytes | None:
         settings = [part for setting in _OFF for part in ("-c", setting)]
         environment = dict(_ENVIRONMENT)
         if os.geteuid() != 0:
@@ -102,7 +108,7 @@ class Asked:
                 env=environment,
                 # Its own session: whoever has our terminal can type into it.
                 start_new_session=True,
-                preexec_fn=lambda: os.fchdir(folder),
+                preexec_fn=lambda: _enter(folder),
                 user=who.uid if who else None,
                 group=who.gid if who else None,
                 extra_groups=[] if who else None,
@@ -116,7 +122,7 @@ class Asked:
                 if process.poll() is None:
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
-        return octets if process.returncode == 0 else None
+        return octets if process.returncode in (0, empty) else None
 
     def _answer(self, process: subprocess.Popen[bytes]) -> bytes | None:
         """Return what the process writes until it ends; None if that takes too long or is too much."""
@@ -137,6 +143,13 @@ class Asked:
                     return bytes(found)
         self._gone = True
         return None
+
+
+def _enter(folder: int) -> None:
+    """Begin in an open folder, within bounds; runs in the child."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_OCTETS, MAX_MEMORY_OCTETS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.fchdir(folder)
 
 
 def find_top(folder: Path) -> Path | None:

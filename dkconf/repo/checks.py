@@ -104,7 +104,12 @@ def _repository(repository: git.Repository | None, path: Path) -> tuple[list[Fin
         return [], [Skipped(name, why) for name in names]
     if odd := _odd_file(repository.top, path):
         return [], [Skipped(name, odd) for name in names]
-    return [*_private_keys(repository), *_kept_out(repository, path)], []
+    keys = _private_keys(repository)
+    skipped = []
+    if keys is None:
+        # Silence would say that there is none; and one large file is enough to have git fail.
+        skipped = [Skipped("KEY003", "git could not look through the files")]
+    return [*(keys or ()), *_kept_out(repository, path)], skipped
 
 
 def _odd_file(top: Path, path: Path) -> str:
@@ -120,28 +125,35 @@ def _odd_file(top: Path, path: Path) -> str:
     return ""
 
 
-def _private_keys(repository: git.Repository) -> Iterator[Finding]:
-    """Yield a finding per private key in a file that git has, or would take with `git add .`."""
+def _private_keys(repository: git.Repository) -> list[Finding] | None:
+    """Return a finding per private key in a file that git has, or would take with `git add .`; None: git failed."""
+    marked, files = repository.grep(_MARKER), repository.files()
+    if marked is None or files is None:
+        return None
     hits: dict[str, tuple[int, int]] = {}
-    for name, line, column in repository.grep(_MARKER):
+    for name, line, column in marked:
         if name not in hits and _holds_a_key(repository.top, name):
             hits[name] = (line, max(1, column - len("-----BEGIN ")))
-    for name in repository.files():
+    for name in files:
         if name.endswith(".private") and name not in hits:
             hits[name] = (1, 1)
-    for name in sorted(set(hits) - repository.marked(TEST_KEY, sorted(hits))):
-        line, column = hits[name]
-        file = os.path.relpath(repository.top / name)
-        yield Finding(
-            "KEY003",
-            "error",
-            "",
-            file,
-            line,
-            1 if line == 1 else column,
-            "a private key lies in the repository",
-            "take its selector out of use and make a new key; then remove it, from the history too",
-        )
+    return [
+        _burnt(os.path.relpath(repository.top / name), *hits[name])
+        for name in sorted(set(hits) - repository.marked(TEST_KEY, sorted(hits)))
+    ]
+
+
+def _burnt(file: str, line: int, column: int) -> Finding:
+    return Finding(
+        "KEY003",
+        "error",
+        "",
+        file,
+        line,
+        1 if line == 1 else column,
+        "a private key lies in the repository",
+        "take its selector out of use and make a new key; then remove it, from the history too",
+    )
 
 
 def _holds_a_key(top: Path, name: str) -> bool:
@@ -193,7 +205,13 @@ def public_keys(checker: Checker, inventory: Inventory, folder: Path) -> tuple[l
         for selector_name, selector in domain.selectors.items():
             here = ("domains", name, "selectors", selector_name)
             file = folder / name / f"{selector_name}.pub.pem"
-            if (name, selector_name) not in there:
+            try:
+                # What was there a moment ago may be gone: a checkout is somebody's, who goes on working in it.
+                half = halves.get((name, selector_name)) if (name, selector_name) in there else None
+            except KeyFileError as error:
+                findings.append(_about(file, "KEY006", str(error).removeprefix(f"{file}: ")))
+                continue
+            if half is None:
                 if selector.state in IN_DNS:
                     checker.at_key(
                         "DNS002",
@@ -201,11 +219,6 @@ def public_keys(checker: Checker, inventory: Inventory, folder: Path) -> tuple[l
                         f"the public key of {quote(selector_name)} is not in {folder.name}/",
                         f"`dkconf keys generate` on the signing host writes {file}",
                     )
-                continue
-            try:
-                half = halves[name, selector_name]
-            except KeyFileError as error:
-                findings.append(_about(file, "KEY006", str(error).removeprefix(f"{file}: ")))
                 continue
             wrong = _differs(half, selector.algorithm, selector.bits)
             if wrong:

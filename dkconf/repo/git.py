@@ -19,9 +19,9 @@ class Repository:
     def top(self) -> Path:
         return self.git.top
 
-    def run(self, *arguments: str) -> bytes | None:
-        """Return what git says; None if it fails, cannot be run or takes too long."""
-        return self.git.run(*arguments)
+    def run(self, *arguments: str, empty: int = 0) -> bytes | None:
+        """Return what git says; None if it fails, cannot be run or takes too long; see `Asked.run`."""
+        return self.git.run(*arguments, empty=empty)
 
     def line(self, *arguments: str) -> str:
         """Return the first line of what git says; "" if it fails."""
@@ -53,16 +53,21 @@ class Repository:
                 found[os.fsdecode(path)] = head.split()[2].decode()
         return found
 
-    def files(self) -> list[str]:
-        """Return the files of the work tree that are tracked, or could be by `git add .`."""
-        listing = self.run("ls-files", "-z", "--cached", "--others", "--exclude-standard") or b""
+    def files(self) -> list[str] | None:
+        """Return the files of the work tree that are tracked, or could be by `git add .`; None: git failed."""
+        listing = self.run("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        if listing is None:
+            return None
         return [os.fsdecode(path) for path in listing.split(b"\0") if path]
 
-    def grep(self, text: str) -> list[tuple[str, int, int]]:
-        """Return (path, line, column) of a text in those files, counted from 1; columns are octets."""
+    def grep(self, text: str) -> list[tuple[str, int, int]] | None:
+        """Return (path, line, column) of a text in those files, counted from 1, in octets; None if git failed."""
         found = []
         options = ("-n", "--column", "-z", "-F", "-a", "--untracked", "--no-textconv", "--no-color")
-        for line in (self.run("grep", *options, "-e", text) or b"").split(b"\n"):
+        said = self.run("grep", *options, "-e", text, empty=1)
+        if said is None:
+            return None
+        for line in said.split(b"\n"):
             parts = line.split(b"\0", 3)
             if len(parts) == 4:
                 found.append((os.fsdecode(parts[0]), int(parts[1]), int(parts[2])))

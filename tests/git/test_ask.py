@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import subprocess
@@ -211,3 +212,17 @@ def test_questions_run_no_program(base: Path, setting: str) -> None:
     Asked(top, 10).run("cat-file", "blob", "1" * 40)
 
     assert not (base / "ran").exists()
+
+
+def test_a_file_of_nothing_costs_no_memory(base: Path) -> None:
+    """A sparse file in the work tree: git ends rather than take all memory, and no search counts as made."""
+    top = make_repository(base / "repository")
+    with (top / "large").open("wb") as file:
+        file.truncate(3 << 30)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+    assert Asked(top, 60).run("grep", "--untracked", "-a", "-e", "x", empty=1) is None
+    assert max(0, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before) < ask.MAX_MEMORY_OCTETS // 1024
+
+    (top / "large").unlink()
+    assert b"" == Asked(top, 60).run("grep", "--untracked", "-a", "-e", "nowhere", empty=1)

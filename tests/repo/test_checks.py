@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dkconf.keys.public import PublicHalves
 from dkconf.repo import checks, formats
 from dkconf.spec import RULES
 from tests.repo.conftest import ConfigRepository, private_pem
@@ -340,3 +341,21 @@ def test_a_pipe_in_the_place_of_a_repository(repository):
     os.mkfifo(repository.top / ".git")
 
     assert checks.check(repository.inventory).domains == 1
+
+
+def test_a_search_that_git_cannot_make_is_skipped_by_name(repository):
+    """A file of 3 GB of nothing has git end: that must not look as if no private key lay beside it."""
+    (repository.top / "id.pem").write_bytes(private_pem(1))
+    with (repository.top / "large").open("wb") as file:
+        file.truncate(3 << 30)
+    report, findings = found(repository, "KEY003")
+
+    assert [] == findings
+    assert "git could not look through the files" in [s.reason for s in report.skipped if s.name == "KEY003"]
+
+
+def test_a_public_key_that_vanishes_meanwhile(repository, monkeypatch):
+    """Its owner works on in his checkout: what is gone between two looks is missing, and no fault of ours."""
+    monkeypatch.setattr(PublicHalves, "_open", lambda self, domain, selector: None)
+
+    assert found(repository, "DNS002")[1]
