@@ -43,6 +43,10 @@ M4_TIMEOUT_SECONDS = 60
 M4_CPU_SECONDS = 30
 M4_MAX_OUTPUT_OCTETS = 16 * 1024 * 1024
 """A stock .cf has 64 KiB; a .mc in a loop must not fill the disk."""
+M4_MAX_WORDS_OCTETS = 16 * 1024
+"""Of its complaints; more is not shown."""
+M4_MAX_MEMORY_OCTETS = 512 * 1024 * 1024
+"""A stock .mc takes 5 MiB."""
 MAX_RECORD_OCTETS = 100
 """Two numbers."""
 RECORD = ".process"
@@ -317,6 +321,7 @@ def _limit() -> None:
     """Bound what m4 may use; runs in the child."""
     resource.setrlimit(resource.RLIMIT_CPU, (M4_CPU_SECONDS, M4_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (M4_MAX_OUTPUT_OCTETS, M4_MAX_OUTPUT_OCTETS))
+    resource.setrlimit(resource.RLIMIT_AS, (M4_MAX_MEMORY_OCTETS, M4_MAX_MEMORY_OCTETS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -333,16 +338,18 @@ def m4_argv(paths: HostPaths, source: str) -> list[str]:
 def _run_m4(paths: HostPaths, sources: Path, uid: int, gid: int, label: str) -> bytes:
     source = str(sources / "sendmail.mc")
     root = os.geteuid() == 0
-    # The output goes to a file, for which RLIMIT_FSIZE holds; a pipe would have no limit.
-    with tempfile.TemporaryFile(dir=sources.parent) as output:
+    # What it writes goes to files, for which RLIMIT_FSIZE holds; a pipe would have no limit.
+    with tempfile.TemporaryFile(dir=sources.parent) as output, tempfile.TemporaryFile(dir=sources.parent) as errors:
         try:
             done = subprocess.run(
                 m4_argv(paths, source),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.PIPE,
+                stderr=errors,
                 env={"PATH": PATH},
                 cwd="/",
+                # Its own session: a program that the .mc names could type into root's terminal.
+                start_new_session=True,
                 user=uid if root else None,
                 group=gid if root else None,
                 extra_groups=[] if root else None,
@@ -357,7 +364,9 @@ def _run_m4(paths: HostPaths, sources: Path, uid: int, gid: int, label: str) -> 
             raise StageFailed(f"{label}: m4 did not end within {M4_TIMEOUT_SECONDS} s") from error
         output.seek(0)
         octets = output.read(M4_MAX_OUTPUT_OCTETS)
-    lines = [n for n in done.stderr.decode("utf-8", "replace").splitlines() if _HARMLESS not in n]
+        errors.seek(0)
+        words = errors.read(M4_MAX_WORDS_OCTETS)
+    lines = [n for n in words.decode("utf-8", "replace").splitlines() if _HARMLESS not in n]
     said = "; ".join(lines).replace(source, paths.sendmail_mc)
     said = said.replace(str(sources / "dkconf.m4"), paths.fragment)
     if done.returncode:
