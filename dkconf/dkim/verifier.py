@@ -128,10 +128,12 @@ class SignatureJob:
             return self._settle(Cause.BODY_LENGTH, "", testing, bits)
         if digest != sig.body_hash:  # nothing here is secret: timing is no matter
             return self._settle(Cause.BODY_HASH, "", testing, bits)
-        fitting = next((pair for pair in keys if _holds(sig, pair[1], self._header_digest)), None)
-        if fitting is None:
+        for record, key in keys:
+            if _holds(sig, key, self._header_digest):
+                testing, bits = record.testing, key.bits
+                break
+        else:
             return self._settle(Cause.SIGNATURE, "", testing, bits)
-        testing, bits = fitting[0].testing, fitting[1].bits
         if sig.length is not None and body.octets > sig.length:
             # Anybody can have written the rest (RFC 6376 section 8.2), so it is told in any case.
             cause, unsigned = Cause.UNSIGNED_CONTENT, f"{body.octets - sig.length} {Cause.UNSIGNED_CONTENT.reason}"

@@ -425,6 +425,9 @@ class Connection:
                 if not self._over():
                     continue
                 self._spent += worker.now() - begin
+                if self._progress is None:
+                    # Its turn may come late, where many have much to do.
+                    self._progress = worker.loop.call_later(PROGRESS_SECONDS, self._show_progress)
                 worker.turns.later(self._resume, self._used + thread_time() - self._began)
                 return _WAIT
             reply = session.end_of_message(None, questions.answers)

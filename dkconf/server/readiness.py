@@ -16,7 +16,7 @@ Call = Callable[[], None]
 
 _MOST_AT_ONCE = 64
 """Sockets of the loop's own, those of lookups above all, that have their turn together: a few ms, whatever comes. The
-others are found ready again in the next turn, and come first then."""
+others are found ready again in the next turn."""
 
 _Events = list[tuple[selectors.SelectorKey, int]]
 

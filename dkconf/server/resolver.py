@@ -306,6 +306,7 @@ class Resolver:
             return
         self._drop_all(flight)
         flight.qname, flight.attempt, flight.asked = alias, 0, (*flight.asked, alias)
+        flight.doubt, flight.doubts = "", 0
         self._next_attempt(flight)
 
     def _by_tcp(self, flight: _Flight, server: tuple[str, int]) -> None:

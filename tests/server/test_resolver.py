@@ -526,6 +526,20 @@ def test_a_loop_over_two_answers_is_broken():
     assert 2 == asked
 
 
+def test_an_alias_begins_without_doubt():
+    """One answer about the name and one about its alias could not be read: neither came again."""
+
+    def by_tcp(query):
+        name = query.question[0].name.to_text(omit_final_dot=True)
+        return _reply(query, _txt(name) if name == "k.example.net" else f"{name}. 60 IN CNAME k.example.net.")
+
+    async def go():
+        async with _served(lambda query: [_malformed(query)], tcp=_by_tcp(by_tcp)) as (resolver, _):
+            return await _ask(resolver)
+
+    assert (KEY.encode(),) == _run(go()).strings
+
+
 def test_a_record_without_a_string_is_an_empty_one():
     """It is no key; and that is certain at once."""
 
