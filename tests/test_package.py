@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import LAST_RESORT_SECONDS
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -24,7 +26,7 @@ def run(*argv: str | Path, directory: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=10 * LAST_RESORT_SECONDS,
         stdin=subprocess.DEVNULL,
     )
 

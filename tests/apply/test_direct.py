@@ -18,6 +18,7 @@ from dkconf.apply.direct import ServiceFailed
 from dkconf.apply.services import Services
 from dkconf.desired.state import Service
 from dkconf.probe.process import look
+from tests.patience import LAST_RESORT_SECONDS
 
 ROOT = os.geteuid() == 0
 USER = 65534 if ROOT else os.getuid()
@@ -87,7 +88,7 @@ class Place:
 
 
 def wait(until: object) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LAST_RESORT_SECONDS
     while not until():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.apply.test_root import context, make_tree, with_key
+from tests.patience import LAST_RESORT_SECONDS
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="works in somebody else's checkout")
 MEMORY_OCTETS = 1 << 30
 
 
 def dkconf(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run a command with a gigabyte of memory and half a minute of time."""
+    """Run a command with a gigabyte of memory, and no more time than a busy machine needs."""
     return subprocess.run(
         [sys.executable, "-m", "dkconf.cli.main", *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        timeout=30,
+        timeout=LAST_RESORT_SECONDS,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY_OCTETS, MEMORY_OCTETS)),
     )
@@ -92,7 +93,7 @@ def test_a_plan_a_message_and_settings_that_are_no_files(tmp_path: Path, kind: s
     settings = subprocess.run(
         [sys.executable, "-m", "dkconf.server.main", "-n", "--config", str(tmp_path / "x")],
         capture_output=True,
-        timeout=30,
+        timeout=LAST_RESORT_SECONDS,
         check=False,
     )
     assert settings.returncode == 78

@@ -15,6 +15,7 @@ import pytest
 
 from dkconf.probe import process
 from dkconf.probe.process import Expected, Process, differs, hold, look
+from tests.patience import LAST_RESORT_SECONDS
 
 SLEEPER = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
 EXECUTABLE = os.path.realpath(sys.executable)
@@ -59,7 +60,7 @@ def test_a_held_process_is_signalled_and_waited_for(child: subprocess.Popen[byte
         assert not held.ended(0)
         assert held.signal(signal.SIGTERM)
         assert held.ended(20)
-    assert -signal.SIGTERM == child.wait(20)
+    assert -signal.SIGTERM == child.wait(LAST_RESORT_SECONDS)
 
 
 @pytest.mark.usefixtures("either")
@@ -86,7 +87,7 @@ def test_a_signal_to_what_has_ended_goes_nowhere(child: subprocess.Popen[bytes])
     with hold(child.pid) as held:
         assert held is not None
         child.kill()
-        child.wait(20)
+        child.wait(LAST_RESORT_SECONDS)
         assert not held.signal(signal.SIGTERM)
         assert held.ended(0)
 
@@ -137,7 +138,7 @@ def test_a_session_ends_whole(child: subprocess.Popen[bytes], leader_lives: bool
             process.end_members(leader.pid, seen.start)
 
         assert not [one for one in map(look, process.numbers()) if one and one.session == leader.pid]
-        assert -signal.SIGKILL == leader.wait(20)
+        assert -signal.SIGKILL == leader.wait(LAST_RESORT_SECONDS)
     finally:
         leader.kill()
         leader.wait()

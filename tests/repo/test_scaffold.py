@@ -17,6 +17,7 @@ from dkconf import spec
 from dkconf.errors import DkconfError
 from dkconf.repo import checks, layout, rendered
 from dkconf.repo.scaffold import Answers, NotEmpty, init
+from tests.patience import LAST_RESORT_SECONDS
 from tests.repo.conftest import ConfigRepository
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def shell(script: str, cwd: Path, door: Path, **variables: str) -> subprocess.Co
     }
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120,
+        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=3 * LAST_RESORT_SECONDS,
     )  # fmt: skip
 
 
