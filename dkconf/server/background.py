@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 
 from dkconf.files.standing import remove_kept, write_kept
@@ -25,6 +26,24 @@ def fill_standard_descriptors() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def keep_only(*descriptors: int) -> None:
+    """Close every descriptor but these and 0 to 2, of which input and output become /dev/null.
+
+    In a worker, which talks to the network: what the parent has open (the pid file, the ends of other workers'
+    channels, whatever whoever started us left open) is nothing that it should be able to write to. No object must go
+    on that believes in a descriptor closed here: its number may be a connection's next.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(null, number)
+    os.close(null)
+    low = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, max(low, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 
 
 class Waiter:
@@ -91,6 +110,12 @@ class PidFile:
         # Its folder is often that of the filter's user, who could put a link, a pipe or root's file there for us.
         line = b"%d\n" % pid
         self._descriptor, self._line = write_kept(self.path, line, mode=0o644), line
+
+    def let_go(self) -> None:
+        """Close the file and leave it as it is: in a worker, whom nobody is to believe about the pid."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def remove(self) -> None:
         """Remove the file, or at least empty it; but not if it is another daemon's by now.

@@ -1,29 +1,57 @@
-"""Messages between the parent and a worker: length and pickle, over a socket pair.
+"""Messages between the parent and a worker: a length and octets, over a socket pair.
 
-Pickle is safe here: both ends are the same program, forked, and nobody else holds the sockets.
+Down, settings and keys are pickled: a worker may believe its parent. Up there are a few words as JSON, of bounded
+length: a worker talks to the network, and whoever took it over must not run code in the parent.
 """
 
 from __future__ import annotations
 
+import json
 import pickle
 import socket
 from typing import Any, Final
 
 _HEAD_OCTETS: Final = 8
 _READ_OCTETS: Final = 65536
+LONGEST_WORDS_OCTETS: Final = 16384
+_LONGEST_TEXT: Final = 1000
+
+
+class Garbled(Exception):
+    """The other end says what nobody would."""
 
 
 def packed(message: object) -> bytes:
-    """Return the octets of one message."""
-    octets = pickle.dumps(message)
+    """Return the octets of one message of the parent's."""
+    return _framed(pickle.dumps(message))
+
+
+def words(kind: str, text: str) -> bytes:
+    """Return the octets of one message of a worker's; a long text is cut."""
+    return _framed(json.dumps([kind, text[:_LONGEST_TEXT]]).encode("ascii"))
+
+
+def _framed(octets: bytes) -> bytes:
     return len(octets).to_bytes(_HEAD_OCTETS, "big") + octets
+
+
+def _words_in(octets: bytes) -> tuple[str, str]:
+    try:
+        kind, text = json.loads(octets)
+    except (ValueError, TypeError, RecursionError):
+        kind = text = None
+    if not isinstance(kind, str) or not isinstance(text, str):
+        raise Garbled("sent what is no message")
+    return kind, text
 
 
 class Channel:
     """One end. Neither reading nor writing blocks."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, hears_words: bool) -> None:
+        """`hears_words`: the end of the parent, who hears `words` and nothing else."""
         self.sock = sock
+        self._hears_words = hears_words
         self._pending = bytearray()
         self._unsent: list[memoryview] = []
         self._begun = False
@@ -56,6 +84,7 @@ class Channel:
 
         Raises:
             EOFError: The other end is gone.
+            Garbled: A worker sent what is no message of a worker's.
         """
         try:
             octets = self.sock.recv(_READ_OCTETS)
@@ -69,9 +98,12 @@ class Channel:
         messages = []
         while len(self._pending) >= _HEAD_OCTETS:
             end = _HEAD_OCTETS + int.from_bytes(self._pending[:_HEAD_OCTETS], "big")
+            if self._hears_words and end > LONGEST_WORDS_OCTETS:
+                raise Garbled(f"sent a message of {end - _HEAD_OCTETS:,} octets; {LONGEST_WORDS_OCTETS:,} are the most")
             if len(self._pending) < end:
                 break
-            messages.append(pickle.loads(bytes(self._pending[_HEAD_OCTETS:end])))
+            message = bytes(self._pending[_HEAD_OCTETS:end])
+            messages.append(_words_in(message) if self._hears_words else pickle.loads(message))
             del self._pending[:end]
         return messages
 
@@ -81,8 +113,8 @@ class Channel:
 
 
 def pair() -> tuple[Channel, Channel]:
-    """Return the two ends of a new channel."""
+    """Return the two ends of a new channel: the parent's, the worker's."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    return Channel(ours), Channel(theirs)
+    return Channel(ours, hears_words=True), Channel(theirs, hears_words=False)

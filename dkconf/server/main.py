@@ -1,7 +1,7 @@
 """`dkconf-filter`: the order of a start, and the exit statuses.
 
     parse, check settings and keys -> find the user -> open the sockets -> background -> pid file
-    -> become the user -> workers -> ready
+    -> become the user, give up what could lead back -> workers -> ready
 
 A failure before "ready" reaches whoever started us, as a line on standard error and as exit status: 64 usage,
 65 unknown user or group, 69 socket, 70 software, 71 fork, 77 user not to be had, 78 settings or keys.
@@ -95,8 +95,8 @@ def _start(loader: Loader, loaded: Loaded) -> int:
             for listener in opened:
                 # As if the user had opened it, which is how dk-filter did: the group is theirs unless one is named.
                 listen.owner_for(listener, identity.uid, -1 if settings.socket_group else identity.gid)
-            privileges.drop(identity)
-        status = _supervise(loader, loaded, opened, log, waiter)
+        _become(identity, log)
+        status = _supervise(loader, loaded, opened, log, waiter, pid_file)
     except StartFailure as error:
         journal.stderr_line(f"{PROGRAM}: {error}")
         status = error.exit_status
@@ -110,6 +110,16 @@ def _start(loader: Loader, loaded: Loaded) -> int:
             pid_file.remove()
     waiter.tell(status or EX_SOFTWARE)
     return status
+
+
+def _become(identity: privileges.Identity | None, log: journal.Log) -> None:
+    """Become the user, if one is named, and give up what is not needed any more."""
+    bounded = privileges.empty_bounding_set()
+    if os.geteuid() == 0 and not bounded and sys.platform == "linux":
+        log(journal.INFO, "the capability bounding set cannot be emptied here; no program is ever executed")
+    if identity is not None:
+        privileges.drop(identity)
+    privileges.confine(privileges.ROOTS_FILES if os.geteuid() == 0 else ())
 
 
 def _milter_listener(settings: Settings) -> listen.Listener:
@@ -126,6 +136,7 @@ def _supervise(
     opened: list[listen.Listener],
     log: journal.Log,
     waiter: background.Waiter,
+    pid_file: background.PidFile | None,
 ) -> int:
     settings = loaded.bundle.settings
     arguments = " ".join(loaded.invocation.arguments)
@@ -137,6 +148,12 @@ def _supervise(
         log(journal.INFO, f"ready on {opened[0].spec}: {summary(settings)}")
         waiter.tell(EX_OK)
 
+    def in_a_worker() -> None:
+        waiter.let_go()
+        if pid_file is not None:
+            pid_file.let_go()
+        privileges.confine()
+
     supervisor = Supervisor(
         loader,
         loaded,
@@ -145,7 +162,7 @@ def _supervise(
         log,
         Notifier(os.environ),
         on_ready=ready,
-        on_fork=waiter.let_go,
+        on_fork=in_a_worker,
     )
     status = supervisor.run()
     log(journal.INFO, f"{PROGRAM} v{__version__} terminating with status {status}")
@@ -164,7 +181,7 @@ def _set_limits() -> None:
 
     Each connection takes one, and each lookup up to three.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
     if soft < wanted:

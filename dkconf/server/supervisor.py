@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from dkconf.errors import DkconfError
 from dkconf.filter.report import summary
-from dkconf.server import channel, journal, metrics, worker
+from dkconf.server import background, channel, journal, metrics, worker
 from dkconf.server.fault import EX_OK, EX_SOFTWARE
 from dkconf.server.listen import Listener
 from dkconf.server.load import Bundle, Loaded, Loader, unchangeable
@@ -258,6 +258,7 @@ class Supervisor:
                 self._endpoint.let_go()
             self._selector.close()
             self._log.close()
+            background.keep_only(self._listener.sock.fileno(), theirs.sock.fileno())
             arguments: dict[str, Any] = {
                 "shared": self._shared,
                 "index": index,
@@ -297,6 +298,10 @@ class Supervisor:
             messages = child.channel.receive()
         except EOFError:
             self._selector.unregister(child.channel.sock)
+            return
+        except channel.Garbled as error:
+            self._selector.unregister(child.channel.sock)
+            self._kill(child, str(error))
             return
         for kind, text in messages:
             if kind == "ready":

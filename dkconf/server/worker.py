@@ -115,7 +115,7 @@ class Worker:
         self.ready.when_readable(self._listener.fileno(), self._accept)
         loop.add_reader(self._channel.sock, self._hear)
         self._beat()
-        self._channel.post(channel.packed(("ready", "")))
+        self._channel.post(channel.words("ready", ""))
         try:
             loop.run_forever()
         finally:
@@ -201,7 +201,7 @@ class Worker:
         except Exception as error:
             # The parent has loaded the same octets without trouble.
             self.unexpected(error)
-            self._channel.post(channel.packed(("failed", str(error))))
+            self._channel.post(channel.words("failed", str(error)))
             return
         self._take_bundle(bundle)
         self._log.write_as(bundle.settings.log_format)

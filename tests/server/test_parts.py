@@ -321,6 +321,51 @@ def test_messages_between_parent_and_worker_arrive_whole():
     theirs.close()
 
 
+def test_a_worker_is_heard_in_words():
+    """A few, as JSON, however they are cut up; a long text is cut."""
+    ours, theirs = channel.pair()
+    theirs.post(channel.words("ready", ""))
+    octets = channel.words("failed", "ü\n😀" * 1000)
+    assert len(octets) <= channel.LONGEST_WORDS_OCTETS
+    got = []
+    for octet in octets:
+        theirs.sock.send(bytes([octet]))
+        got += ours.receive()
+
+    assert ("ready", "") == got[0]
+    assert ("failed", ("ü\n😀" * 1000)[:1000]) == got[1]
+    ours.close()
+    theirs.close()
+
+
+class Bomb:
+    """What a worker that was taken over would have its parent unpickle."""
+
+    def __reduce__(self):
+        return pytest.fail, ("the parent ran a worker's code",)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        channel.packed(Bomb()),
+        channel.packed(("ready", "")),
+        (1 << 40).to_bytes(8, "big"),
+        (2).to_bytes(8, "big") + b"[]",
+        (6).to_bytes(8, "big") + b"[1, 2]",
+        (12000).to_bytes(8, "big") + b"[" * 12000,
+    ],
+)
+def test_what_a_worker_says_runs_nothing_in_the_parent(octets):
+    """It talks to the network: its octets are not unpickled, and a length is not believed."""
+    ours, theirs = channel.pair()
+    theirs.post(octets)
+    with pytest.raises(channel.Garbled, match=r"^sent "):
+        ours.receive()
+    ours.close()
+    theirs.close()
+
+
 def test_whoever_does_not_read_holds_nobody_up():
     """The message that has begun goes on where it stopped; of those behind it only the last is kept."""
     ours, theirs = channel.pair()
