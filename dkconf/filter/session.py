@@ -45,6 +45,12 @@ _STAGES: Final = (*_MESSAGE_STAGES, m.HELO, m.CONNECT)
 _LONGEST_ID: Final = 64
 """Of a queue ID; sendmail's have 14 octets, Postfix' at most 20."""
 _NOTHING: Final[dict[bytes, bytes]] = {}
+_MACRO_OCTETS: Final = 8192
+"""Of one command, names and values: sendmail's are some hundred, those of a client's certificate included. libmilter
+keeps up to 64 KiB for each of seven commands."""
+_LONGEST_MACRO: Final = 1024
+"""Octets of a value that is kept of a longer list than that."""
+_LOOKED_AT: Final = (b"i", b"j", b"auth_type", b"daemon_name")
 
 
 class Session:
@@ -148,10 +154,19 @@ class Session:
     def macros(self, stage: int, values: dict[bytes, bytes]) -> None:
         """Take the macros that the MTA sends for a command (its letter); they replace those it sent before.
 
-        As in libmilter those for other commands are not kept: there are 256 letters, each with up to 64 KiB.
+        As in libmilter those for other commands are not kept: there are 256 letters, each with up to 64 KiB. Of a list
+        that is longer than any MTA's what is looked at is kept, and not more of it than anybody compares.
         """
-        if stage in _STAGES:
-            self._macros[stage] = values
+        if stage not in _STAGES:
+            return
+        if len(values) > m.MAX_MACROS or sum(map(len, values)) + sum(map(len, values.values())) > _MACRO_OCTETS:
+            values = self._short(values)
+        self._macros[stage] = values
+
+    def _short(self, values: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        names = {*_LOOKED_AT, *(name for name, _ in self.engine.macros)}
+        spelled = [spelling for name in names for spelling in (name, b"{" + name + b"}")]
+        return {name: values[name][:_LONGEST_MACRO] for name in spelled if name in values}
 
     def _macro(self, name: bytes) -> bytes:
         """The value of a macro, given without braces; b"" if it is not set."""
@@ -168,6 +183,9 @@ class Session:
 
     def connect(self, hostname: bytes, family: bytes, port: int, address: bytes) -> bytes | None:
         """Take the client's name and address; ACCEPT ends a peer's connection for us."""
+        # As libmilter does: a command is the end of what was said of later ones. MAIL and HELO do it too.
+        for stage in _STAGES[:-1]:
+            self._macros.pop(stage, None)
         self._hostname, self._internal = hostname, None
         # A Unix socket is on this machine. Of any other family nothing is known, and without an address the name is
         # a claim: Postfix sends U for a client of which it was told nothing.
@@ -209,7 +227,9 @@ class Session:
         return message
 
     def envrcpt(self, args: tuple[bytes, ...]) -> bytes | None:
-        """Nothing."""
+        """Nothing but the end of what was said of later commands."""
+        for stage in _MESSAGE_STAGES[:-2]:
+            self._macros.pop(stage, None)
         return None
 
     def data(self) -> bytes | None:

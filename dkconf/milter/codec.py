@@ -32,7 +32,8 @@ def _negotiate(data: bytes) -> m.Negotiate:
 def _macros(data: bytes) -> m.Macros:
     if not data:
         raise RemoteProtocolError("macro packet without the letter of its command")
-    words = iter(data[1:].split(b"\0"))
+    # Behind the last of them the rest stands unsplit, a name without a value.
+    words = iter(data[1:].split(b"\0", 2 * m.MAX_MACROS))
     return _new(m.Macros, (data[0], dict(zip(words, words, strict=False))))
 
 

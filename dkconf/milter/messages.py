@@ -10,6 +10,10 @@ from typing import Final, NamedTuple
 MAX_PACKET_OCTETS: Final = 65536
 """Longest packet, command letter included; MILTER_MAX_DATA_SIZE 65535 + 1. Larger needs SMFIP_MDS_*."""
 
+MAX_MACROS: Final = 64
+"""Macros that are taken from one packet; what is behind them is left out. sendmail sends 50 per command at most
+(MAXFILTERMACROS), and 64 KiB of the shortest ones would become 3 MB."""
+
 HIGHEST_VERSION: Final = 6
 LOWEST_VERSION: Final = 2
 
@@ -104,7 +108,7 @@ class Negotiate(NamedTuple):
 
 
 class Macros(NamedTuple):
-    """SMFIC_MACRO: values for the command `stage` (its letter), names as sent, braces included."""
+    """SMFIC_MACRO: values for the command `stage` (its letter), at most `MAX_MACROS`; names as sent, with braces."""
 
     stage: int
     values: dict[bytes, bytes]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from dkconf.filter.config import Canonicalization, Conditions
+from dkconf.milter import codec
+from dkconf.milter import messages as m
+from dkconf.milter.messages import MAX_PACKET_OCTETS
 from tests.filter.mta import HEADER, MakeMta, Mta, signed
 
 CHUNK = 65535
@@ -71,3 +74,51 @@ def test_a_header_is_kept_up_to_its_limit(mta: MakeMta, peak: None) -> None:
 
     assert most - before < 2 << 20
     assert now - before < 1 << 18
+
+
+def flood(letter: int, pair: Callable[[int], bytes]) -> bytes:
+    """One packet of macros for a command, as full as a packet may be."""
+    data, number = bytes([letter]), 0
+    while len(data) + len(pair(number)) < MAX_PACKET_OCTETS - 1:
+        data += pair(number)
+        number += 1
+    return codec.packet(b"D", data)
+
+
+FLOODS: dict[str, Callable[[int], bytes]] = {
+    "many": lambda number: b"%x\0\0" % number,
+    "many with values": lambda number: b"{%x}\0%d\0" % (number, number),
+    "long values": lambda number: b"%x\0%b\0" % (number, b"y" * 1010),
+    "one long value": lambda number: b"i\0%b\0" % (b"y" * 65_000),
+    "long names": lambda number: b"{%b%x}\0\0" % (b"n" * 1010, number),
+    "those that are looked at": lambda number: b"%b\0%b\0" % (LOOKED_AT[number % len(LOOKED_AT)], b"y" * 7000),
+}
+LOOKED_AT = (b"i", b"{i}", b"j", b"{j}", b"{auth_type}", b"auth_type", b"{daemon_name}", b"daemon_name", b"{x}")
+
+
+@pytest.mark.parametrize("letters", ["CHMRTNE", "".join(map(chr, range(32, 127)))], ids=["all stages", "all letters"])
+@pytest.mark.parametrize("pair", FLOODS)
+def test_a_connection_holds_few_macros(mta: MakeMta, peak: None, pair: str, letters: str) -> None:
+    """Whatever an MTA sends as macros, for each command there is and again and again: 128 KiB stay at most."""
+    session, decoder = mta(macros={"x": "y"}).session, codec.Decoder()
+    packets = [flood(ord(letter), FLOODS[pair]) for letter in letters]
+    before = tracemalloc.get_traced_memory()[0]
+    for packet in packets * 2:
+        [command] = decoder.feed(packet)
+        assert isinstance(command, m.Macros)
+        session.macros(*command)
+        del command
+    kept, most = tracemalloc.get_traced_memory()
+
+    assert kept - before < 128 << 10
+    # One packet while it is taken apart.
+    assert most - before < 512 << 10
+
+
+def test_of_a_flood_what_is_looked_at_is_known(mta: MakeMta) -> None:
+    """A long list costs the filter no macro that decides something: those of the settings too."""
+    many = {b"%d" % number: b"y" * 900 for number in range(60)}
+    client = mta(at=b"192.0.2.1", macros={"x": "y"}, sends={**many, b"{x}": b"Y", b"i": b"q" * 60_000})
+
+    assert [edit.letter for edit in client.send(HEADER)][-1] == "c"
+    assert client.line.startswith("q" * 64 + ": signed ")
