@@ -151,14 +151,17 @@ def begin(fields: Sequence[HeaderField], now: int, limits: Limits = DEFAULT_LIMI
         now: Seconds since 1970, for x= and t=.
         limits: What is accepted.
     """
-    return list(begin_each(fields, now, limits))
+    positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
+    return list(_each(fields, positions, now, limits)) if positions else []
 
 
 def begin_each(fields: Sequence[HeaderField], now: int, limits: Limits) -> Iterator[SignatureJob]:
     """Yield the jobs that `begin` returns, each when it is ready: of a large header one takes a ms or two."""
     positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
-    if not positions:
-        return
+    return _each(fields, positions, now, limits)
+
+
+def _each(fields: Sequence[HeaderField], positions: list[int], now: int, limits: Limits) -> Iterator[SignatureJob]:
     pool = HeaderPool(fields, several=len(positions) > 1)
     octets = 0
     for number, position in enumerate(positions):

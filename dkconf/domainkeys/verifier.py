@@ -142,7 +142,10 @@ def begin(
         limits: What is accepted.
         found_sender: What `find_sender` says, where the caller knows already.
     """
-    jobs = list(begin_each(fields, limits, found_sender or find_sender(fields)))
+    positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
+    if not positions:
+        return []
+    jobs = list(_each(fields, positions, limits, found_sender or find_sender(fields)))
     choose(jobs)
     return jobs
 
@@ -158,8 +161,12 @@ def begin_each(
 ) -> Iterator[SignatureJob]:
     """Yield the jobs that `begin` returns, each when it is ready: of a large header one takes a ms. Then `choose`."""
     positions = [position for position, field in enumerate(fields) if field.lower == FIELD_NAME]
-    if not positions:
-        return
+    return _each(fields, positions, limits, found_sender)
+
+
+def _each(
+    fields: Sequence[HeaderField], positions: list[int], limits: Limits, found_sender: tuple[Sender | None, str]
+) -> Iterator[SignatureJob]:
     common = _Common(fields, *found_sender)
     for number, position in enumerate(positions):
         about: dict[str, Any] = {"domain": "", "selector": "", "algorithm": "", "header_field": position}
