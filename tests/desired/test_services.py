@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -256,34 +262,95 @@ def test_scripts_are_posix_shell(platform: Platform, manager: ServiceManager, tm
 
 FAKE_DAEMON = """#!/bin/sh
 [ "$1 $2" = "--config {settings}" ] || exit 64
-sleep 600 >/dev/null 2>&1 &
+# A shell of its own shows the same command line, as a daemon does that went into the background.
+( trap 'echo HUP >> {heard}' HUP; trap 'exit 0' TERM; while :; do sleep 0.05; done ) >/dev/null 2>&1 &
 echo $! > {pid_file}
 """
 
 
-def test_the_system_v_script_starts_tells_and_stops(tmp_path: Path) -> None:
-    """With a program that only sleeps: the statuses are those of LSB."""
-    program, pid_file = tmp_path / "it's a filter", tmp_path / "pid"
-    program.write_text(FAKE_DAEMON.format(settings="/etc/dkconf-filter/signer.toml", pid_file=pid_file))
+@dataclass
+class Script:
+    """A System V script of ours, and a daemon that it can start."""
+
+    path: Path
+    pid_file: Path
+    heard: Path
+    program: Path
+
+    def run(self, verb: str) -> int:
+        return subprocess.run(["sh", str(self.path), verb], capture_output=True, check=False, timeout=60).returncode
+
+    @property
+    def pid(self) -> int:
+        return int(self.pid_file.read_text())
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[Script]:
+    program, pid_file, heard = tmp_path / "it's a filter", tmp_path / "pid", tmp_path / "heard"
+    settings = "/etc/dkconf-filter/signer.toml"
+    program.write_text(FAKE_DAEMON.format(settings=settings, pid_file=pid_file, heard=heard))
     program.chmod(0o755)
     inventory = one_host(
-        Filter("inet:8891@127.0.0.1"),
+        Filter("inet:8891@127.0.0.1", user=pwd.getpwuid(os.getuid()).pw_name),
         service_manager="sysv",
         services={"signer": FilterService(pid_file=str(pid_file))},
         paths=Paths(dkconf_filter=str(program)),
     )
-    script = tmp_path / "script"
-    script.write_bytes(file_of(build(inventory, HOST, {}), "init-script").content)
+    path = tmp_path / "script"
+    path.write_bytes(file_of(build(inventory, HOST, {}), "init-script").content)
+    made = Script(path, pid_file, heard, program)
+    yield made
+    made.run("stop")
 
-    def run(verb: str) -> int:
-        return subprocess.run(["sh", str(script), verb], capture_output=True, check=False).returncode
 
-    assert [run("status"), run("stop"), run("reload")] == [3, 0, 1]
-    assert [run("start"), run("start"), run("status")] == [0, 0, 0]
-    pid = int(pid_file.read_text())
-    assert run("stop") == 0
+def test_the_system_v_script_starts_tells_and_stops(script: Script) -> None:
+    """With a program that only sleeps: the statuses are those of LSB."""
+    assert [script.run("status"), script.run("stop"), script.run("reload")] == [3, 0, 1]
+    assert [script.run("start"), script.run("start"), script.run("status")] == [0, 0, 0]
+    pid = script.pid
+    assert script.run("reload") == 0
+    deadline = time.monotonic() + 20
+    while not script.heard.exists():
+        assert time.monotonic() < deadline
+    assert script.run("stop") == 0
     assert not Path(f"/proc/{pid}").exists()
-    assert [run("status"), run("nonsense")] == [3, 2]
+    assert [script.run("status"), script.run("nonsense")] == [3, 2]
+
+
+@pytest.mark.parametrize("text", ["{}", "{}\n", "{} \n", "-{}", "0{}", "{}\n1\n", "{} 1", "x{}", "", "\0" * 9])
+@pytest.mark.parametrize("victim", ["another program", "another user, the same command line"])
+def test_the_system_v_script_signals_nobody_else(script: Script, text: str, victim: str) -> None:
+    """Whatever the filter's user writes into the pid file: it is not running, and the other process goes on."""
+    same = [str(script.program), "--config", "/etc/dkconf-filter/signer.toml"]
+    code = "import os, sys; {0}print(flush=True); sys.stdin.read()"
+    if victim == "another program":
+        argv = [sys.executable, "-c", code.format("")]
+    elif os.getuid() == 0:
+        argv = [sys.executable, "-c", code.format("os.setuid(65534); "), *same]
+    else:
+        pytest.skip("needs a second user")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        script.pid_file.write_text(text.format(process.pid))
+        assert [script.run("status"), script.run("reload"), script.run("stop")] == [3, 1, 0]
+        assert process.poll() is None
+        process.kill()
+    script.pid_file.unlink()
+
+
+def test_the_system_v_script_waits_for_no_pipe(script: Script) -> None:
+    """A pid file that is none: a pipe that nobody writes to, a folder, a link to nowhere."""
+    os.mkfifo(script.pid_file)
+    assert script.run("status") == 3
+    script.pid_file.unlink()
+    script.pid_file.mkdir()
+    assert script.run("status") == 3
+    script.pid_file.rmdir()
+    script.pid_file.symlink_to("/nonexistent")
+    assert script.run("status") == 3
+    script.pid_file.unlink()
 
 
 @pytest.mark.parametrize(
