@@ -45,11 +45,8 @@ _STAGES: Final = (*_MESSAGE_STAGES, m.HELO, m.CONNECT)
 _LONGEST_ID: Final = 64
 """Of a queue ID; sendmail's have 14 octets, Postfix' at most 20."""
 _NOTHING: Final[dict[bytes, bytes]] = {}
-_MACRO_OCTETS: Final = 8192
-"""Of one command, names and values: sendmail's are some hundred, those of a client's certificate included. libmilter
-keeps up to 64 KiB for each of seven commands."""
 _LONGEST_MACRO: Final = 1024
-"""Octets of a value that is kept of a longer list than that."""
+"""Octets of a value that is kept of a list that is longer than any MTA's."""
 _LOOKED_AT: Final = (b"i", b"j", b"auth_type", b"daemon_name")
 
 
@@ -154,14 +151,12 @@ class Session:
     def macros(self, stage: int, values: dict[bytes, bytes]) -> None:
         """Take the macros that the MTA sends for a command (its letter); they replace those it sent before.
 
-        As in libmilter those for other commands are not kept: there are 256 letters, each with up to 64 KiB. Of a list
-        that is longer than any MTA's what is looked at is kept, and not more of it than anybody compares.
+        As in libmilter those for other commands are not kept: there are 256 letters, each with up to 64 KiB. Of
+        `LargeMacros` what is looked at is kept, and not more of it than anybody compares.
         """
         if stage not in _STAGES:
             return
-        if len(values) > m.MAX_MACROS or sum(map(len, values)) + sum(map(len, values.values())) > _MACRO_OCTETS:
-            values = self._short(values)
-        self._macros[stage] = values
+        self._macros[stage] = values if type(values) is dict else self._short(values)
 
     def _short(self, values: dict[bytes, bytes]) -> dict[bytes, bytes]:
         names = {*_LOOKED_AT, *(name for name, _ in self.engine.macros)}

@@ -34,7 +34,8 @@ def _macros(data: bytes) -> m.Macros:
         raise RemoteProtocolError("macro packet without the letter of its command")
     # Behind the last of them the rest stands unsplit, a name without a value.
     words = iter(data[1:].split(b"\0", 2 * m.MAX_MACROS))
-    return _new(m.Macros, (data[0], dict(zip(words, words, strict=False))))
+    values = dict(zip(words, words, strict=False))
+    return _new(m.Macros, (data[0], values if len(data) <= m.MACRO_OCTETS else m.LargeMacros(values)))
 
 
 def _connect(data: bytes) -> m.Connect:

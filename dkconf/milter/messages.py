@@ -14,6 +14,10 @@ MAX_MACROS: Final = 64
 """Macros that are taken from one packet; what is behind them is left out. sendmail sends 50 per command at most
 (MAXFILTERMACROS), and 64 KiB of the shortest ones would become 3 MB."""
 
+MACRO_OCTETS: Final = 8192
+"""A packet with more is `LargeMacros`: sendmail's have some hundred, those of a client's certificate included.
+libmilter keeps up to 64 KiB for each of seven commands."""
+
 HIGHEST_VERSION: Final = 6
 LOWEST_VERSION: Final = 2
 
@@ -105,6 +109,10 @@ class Negotiate(NamedTuple):
     version: int
     actions: int
     protocol: int
+
+
+class LargeMacros(dict[bytes, bytes]):
+    """Macros of a packet of more than `MACRO_OCTETS`: no MTA sends such, and whoever keeps them keeps what he needs."""
 
 
 class Macros(NamedTuple):
