@@ -251,7 +251,8 @@ def _daemon(birth: _Birth) -> Process | None:
     pid_file = birth.service.pid_file
     deadline = time.monotonic() + (START_SECONDS if pid_file else SETTLE_SECONDS)
     while True:
-        alive = [found for found in map(look, _children() - birth.others) if found is not None]
+        adopted = map(look, _children() - birth.others)
+        alive = [one for one in adopted if one is not None and one.start >= birth.since]
         named = _named(birth, {one.pid for one in alive})
         left = deadline - time.monotonic()
         if named is not None or left <= 0 or (birth.adopts and not alive):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +140,33 @@ def test_the_story_with_our_own_filter(fresh: Lab) -> None:
     assert 0 == released.status, released
     assert (0, 0) == signatures(fresh.deliver("released", alice("released")))
     fresh.wait_for_port_closed(inventory.OWN_PORT)
+
+
+def test_a_rewritten_pid_file_has_nobody_ended(fresh: Lab) -> None:
+    """The filter's user names another python of root's: dkconf stops the filter that it started, and only that."""
+    python = fresh.spawn(sys.executable, "-c", "import signal; signal.pause()")
+    inside = status(Path(f"/proc/{python.pid}"))["NSpid"].split()[-1]
+    pid_file = fresh.path("/run/dkconf-filter.pid")
+
+    for _ in range(2):
+        own = fresh.path(f"/proc/{pid_file.read_text().strip()}")
+        user = int(status(own)["Uid"].split()[0])
+        assert user != 0
+        pid_file.unlink()
+        pid_file.write_text(inside)
+        os.chown(pid_file, user, user)
+        disabled = fresh.dkconf("disable-filter", inventory.OWN, "--yes")
+        assert 0 == disabled.status, disabled
+        fresh.wait_for_port_closed(inventory.OWN_PORT)
+        assert not own.exists()
+        enabled = fresh.dkconf("enable-filter", inventory.OWN, "--yes")
+        assert 0 == enabled.status, enabled
+    assert (1, 1) == signatures(fresh.deliver("still", alice("still")))
+    assert python.process.poll() is None
+
+
+def status(process: Path) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
 
 
 BODIES = {
