@@ -33,7 +33,7 @@ from dkconf.errors import DkconfError
 from dkconf.files import looking
 from dkconf.files.folders import Way, others_write
 from dkconf.files.making import make_folders
-from dkconf.files.reading import FileProblem, open_file, read_file, read_handle
+from dkconf.files.reading import FileProblem, open_file, read_handle
 from dkconf.files.removing import remove_file
 from dkconf.files.writing import write_file
 from dkconf.probe import live
@@ -119,6 +119,8 @@ class Direct:
                 first = live.detach(service.argv, str(self._own(service, "err")))
             except live.NotReady as error:
                 raise ServiceFailed(f"filter {service.filter}: {error}") from error
+            # At once, should we be killed while it comes up; then for good.
+            self._note(service, look(first))
             self._note(service, self._settle(_Birth(service, first, since, others, adopts)))
 
     # --- what is known of it
@@ -188,13 +190,15 @@ class Direct:
         Which program it runs by now is not asked: process id and start time are the very process that we started, and
         a wrapper becomes the filter by execve(2).
         """
-        path = str(self._own(service, "process"))
+        words = _words(str(self._own(service, "process")), RECORD_OCTETS)
+        if words is None or words.uids:
+            return None
         try:
-            record = json.loads(read_file(path, limit=RECORD_OCTETS))
+            record = json.loads(words.text)
             if record["format"] != FORMAT or record["boot"] != boot():
                 return None
             pid, start, uids = int(record["pid"]), int(record["start"]), {int(uid) for uid in record["uids"]}
-        except (FileNotFoundError, FileProblem, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         # One that was root's when we wrote it may have become its user since; nobody becomes root.
         return pid, Expected(uids=() if 0 in uids else uids, start=start)
@@ -362,24 +366,40 @@ def programs(path: str) -> tuple[str, ...]:
     return (os.path.realpath(words[0] if words and words[0] else path),)
 
 
-def _claim(path: str) -> Claim | None:
-    """Return what a pid file says; None where it says nothing, or is no file that anybody could be held to."""
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a file says, and who can have said it; see `Claim`."""
+
+    text: bytes
+    uids: frozenset[int]
+    written: float
+
+
+def _words(path: str, limit: int) -> _Words | None:
+    """Return what a file says; None where it is none, or one that anybody could have written."""
     try:
         with Way(path) as way:
             handle = way.open(_FLAGS)
             try:
                 file, folder = os.fstat(handle), os.fstat(way.folder)
-                text = read_handle(handle, path, PID_FILE_OCTETS) if stat.S_ISREG(file.st_mode) else b""
+                text = read_handle(handle, path, limit) if stat.S_ISREG(file.st_mode) else b""
             finally:
                 os.close(handle)
     except (OSError, FileProblem, ValueError):
         return None
-    words = text.split()[:1]
-    open_to_all = file.st_mode & 0o022 or (others_write(folder) and folder.st_mode & 0o022)
-    if not words or not words[0].isdigit() or len(words[0]) > 10 or open_to_all:
-        return None
     others = frozenset({file.st_uid, folder.st_uid} - {0, os.geteuid()})
-    return Claim(int(words[0]), others, file.st_mtime) if len(others) < 2 else None
+    if len(others) > 1 or file.st_mode & 0o022 or (others_write(folder) and folder.st_mode & 0o022):
+        return None
+    return _Words(text, others, file.st_mtime)
+
+
+def _claim(path: str) -> Claim | None:
+    """Return what a pid file says; None where it says nothing, or nobody could be held to it."""
+    words = _words(path, PID_FILE_OCTETS)
+    numbers = words.text.split()[:1] if words is not None else []
+    if words is None or not numbers or not numbers[0].isdigit() or len(numbers[0]) > 10:
+        return None
+    return Claim(int(numbers[0]), words.uids, words.written)
 
 
 def _said(path: str) -> str:

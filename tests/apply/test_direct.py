@@ -314,6 +314,45 @@ def test_the_record_is_kept_where_only_we_can_write(place: Place) -> None:
         place.services.start(place.service())
 
 
+@pytest.mark.parametrize("spoil", ["folder", "file", "owner"])
+def test_a_record_that_others_could_have_written_names_nobody(place: Place, spoil: str) -> None:
+    """Not even where it is right."""
+    if spoil == "owner" and not ROOT:
+        pytest.skip("needs a second user")
+    service = place.service("foreground", own=False)
+    place.services.start(service)
+    (place.ours / "x.pid").unlink()
+    if spoil == "folder":
+        place.ours.chmod(0o777)
+    elif spoil == "file":
+        (place.ours / "x.process").chmod(0o666)
+    else:
+        os.chown(place.ours / "x.process", USER, USER)
+
+    assert "stopped" == place.services.status(service)
+    place.ours.chmod(0o711)
+    (place.ours / "x.process").chmod(0o600)
+    os.chown(place.ours / "x.process", os.getuid(), os.getgid())
+    assert "running" == place.services.status(service)
+    place.services.stop(service)
+
+
+def test_a_filter_is_known_even_if_dkconf_is_killed_while_it_comes_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is there before anything is waited for."""
+    service = place.service("foreground", own=False)
+    monkeypatch.setattr(direct.Direct, "_settle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        place.services.start(service)
+    monkeypatch.undo()
+
+    assert "running" == place.services.status(service)
+    pid = place.pid
+    place.services.stop(service)
+    assert look(pid) is None
+
+
 def test_orphans_of_others_are_left_alone(place: Place) -> None:
     """A child that dkconf had before is not taken for the filter."""
     with subprocess.Popen([sys.executable, "-c", SLEEPER.format("")], stdout=subprocess.PIPE) as child:
