@@ -321,7 +321,10 @@ def _set_subreaper(value: int) -> bool:
     if sys.platform != "linux":
         return False
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    return prctl is not None and prctl(_PR_SET_CHILD_SUBREAPER, value, 0, 0, 0) == 0
+    if prctl is None:
+        return False
+    prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return bool(prctl(_PR_SET_CHILD_SUBREAPER, value, 0, 0, 0) == 0)
 
 
 def _children() -> set[int]:

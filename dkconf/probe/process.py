@@ -225,13 +225,6 @@ def start_at(time_since_1970: float) -> int:
     return start_now() - int((time.time() - time_since_1970) * os.sysconf("SC_CLK_TCK"))
 
 
-def started_at(process: Process) -> float:
-    """Return when a process started, seconds since 1970; true to a second or two, since clocks are rounded."""
-    if not _has_proc():
-        return float(process.start)
-    return time.time() - (start_now() - process.start) / os.sysconf("SC_CLK_TCK")
-
-
 def start_now() -> int:
     """Return the `start` of a process that starts now."""
     if not _has_proc():

@@ -21,7 +21,7 @@ import os
 import pwd
 import resource
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,7 +94,7 @@ def empty_bounding_set() -> bool:
 
     Only root may do it, and root in a container may not; before the user changes.
     """
-    prctl = _libc("prctl")
+    prctl = _prctl()
     if prctl is None:
         return False
     capability = 0
@@ -103,7 +103,7 @@ def empty_bounding_set() -> bool:
         if there and prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
             return False
         capability += 1
-    return True
+    return capability > 0
 
 
 def confine(keep: Iterable[int] = ()) -> None:
@@ -112,7 +112,7 @@ def confine(keep: Iterable[int] = ()) -> None:
     What the kernel refuses (an old one, a container's filter of system calls) stays as it was.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    prctl = _libc("prctl")
+    prctl = _prctl()
     if prctl is None:
         return
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
@@ -138,6 +138,15 @@ def _keep_only(keep: frozenset[int]) -> None:
     capset(header, sets)
 
 
-def _libc(name: str) -> Callable[..., Any] | None:
+def _prctl() -> Any:
+    """As `_libc`."""
+    found = _libc("prctl")
+    if found is not None:
+        # The kernel looks at all bits of arguments that must be 0.
+        found.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return found
+
+
+def _libc(name: str) -> Any:
     """Return a function of the C library; None where it has none of this name, or the system is not Linux."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

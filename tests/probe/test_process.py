@@ -48,7 +48,6 @@ def test_what_is_seen_of_a_process(child: subprocess.Popen[bytes]) -> None:
     )  # fmt: skip
     assert tuple(SLEEPER) == seen.argv
     assert process.start_at(time.time() - 30) < seen.start <= process.start_now()
-    assert abs(process.started_at(seen) - time.time()) < 30
     assert process.own_namespace() == seen.namespace
 
 
