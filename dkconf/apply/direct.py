@@ -130,6 +130,8 @@ class Direct:
         return Path(f"{self._directory}/{service.filter}.{ending}")
 
     def _forget(self, service: Service) -> None:
+        if looking.look(self._directory) is None:
+            return  # nothing was ever started
         for ending in ("process", "pid"):
             remove_file(str(self._own(service, ending)))
 
