@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from dkconf.apply.machine import Sendmail, StartedBy
 from dkconf.desired.state import HostPaths
 from dkconf.errors import Refusal
+from dkconf.files.looking import known
 from dkconf.probe import live, master, starting
 from dkconf.probe.facts import Site
 
@@ -31,14 +30,13 @@ def look(site: Site, paths: HostPaths, by: StartedBy) -> Sendmail:
 
 
 def _known(site: Site, paths: HostPaths, by: StartedBy) -> tuple[str, ...]:
-    known = tuple(by.argv) or starting.script(by.manager)
-    return known or starting.checked(by.remembered, site, paths.sendmail)
+    given = tuple(by.argv) or starting.script(by.manager)
+    return given or starting.checked(by.remembered, site, paths.sendmail)
 
 
 def _stale(read_at: float, cf_path: str) -> bool:
-    try:
-        found = os.stat(cf_path)
-    except OSError:
+    found = known(cf_path)
+    if found is None:
         return False
     # A time that was set may lie in the future; a chmod or a backup moves the other one.
     written = min(found.st_mtime, found.st_ctime)

@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from dkconf.files.looking import known
 from dkconf.probe import facts
 from dkconf.probe.facts import Facts, Listener, Site
 from dkconf.sendmail.cf import Daemon
@@ -150,9 +151,5 @@ def _own_jail() -> int:
 
 
 def _stamp(paths: Sequence[str]) -> int:
-    for path in paths:
-        try:
-            return os.stat(path).st_mtime_ns
-        except OSError:
-            continue
-    return 0
+    found = (known(path) for path in paths)
+    return next((one.st_mtime_ns for one in found if one is not None), 0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from dkconf.files.looking import known
 from dkconf.probe import facts
 from dkconf.probe.facts import Facts, Listener, Site
 from dkconf.probe.process import DELETED
@@ -142,9 +143,8 @@ def elsewhere(pid: int) -> str:
 
 def _pid_file(site: Site) -> tuple[int, int, float] | None:
     """Return what names the file at the pid file's path, and when it was written."""
-    try:
-        found = os.stat(site.pid_files[0])
-    except (IndexError, OSError):
+    found = known(site.pid_files[0]) if site.pid_files else None
+    if found is None:
         return None
     return (found.st_dev, found.st_ino, found.st_mtime)
 
@@ -156,31 +156,27 @@ def _epoch(ticks: int) -> float:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino)
+    found = known(path)
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _open_files(pid: int) -> tuple[set[int], set[tuple[int, int]]]:
     """Return the inodes of a process's sockets, and what names its other open files."""
     sockets: set[int] = set()
     files: set[tuple[int, int]] = set()
-    folder = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        names = os.listdir(f"/proc/{pid}/fd")
     except OSError:
         return sockets, files
     for name in names:
         try:
-            target = os.readlink(f"{folder}/{name}")
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
         except OSError:
             continue
         if target.startswith("socket:["):
             sockets.add(int(target[8:-1]))
         elif target.startswith("/"):
-            found = _identity(f"{folder}/{name}")
+            found = _identity(f"/proc/{pid}/fd/{name}")
             if found is not None:
                 files.add(found)
     return sockets, files

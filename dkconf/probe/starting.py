@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dkconf.errors import DkconfError
-from dkconf.files.folders import Misled, open_folder, others_write
-from dkconf.files.reading import FileProblem, read_file
+from dkconf.files.folders import folders_above, others_write
+from dkconf.files.looking import known, may_run
+from dkconf.files.reading import FileProblem, open_file, read_file
 from dkconf.probe import master
 from dkconf.probe.facts import Facts, Site
 
@@ -70,9 +71,9 @@ def how_to_start(process: Facts, site: Site, sendmail: str, inventory: Sequence[
 
 def script(manager: str) -> tuple[str, ...]:
     """Return the command of the System V or rc.d script of a host that the inventory says to have one."""
-    if manager == "sysv" and any(os.access(f"{folder}/sendmail", os.X_OK) for folder in ("/etc/init.d", "/etc/rc.d")):
+    if manager == "sysv" and (may_run("/etc/init.d/sendmail") or may_run("/etc/rc.d/sendmail")):
         return ("service", "sendmail", "start")
-    if manager == "rcd" and os.access("/etc/rc.d/sendmail", os.X_OK):
+    if manager == "rcd" and may_run("/etc/rc.d/sendmail"):
         return ("service", "sendmail", "onestart")
     return ()
 
@@ -124,19 +125,18 @@ def recorded(process: Facts, site: Site) -> str:
 
 def _own_record(process: Facts, path: str) -> str:
     """Return what lies in the pid file that the process itself keeps open."""
-    folder = f"/proc/{process.pid}/fd"
+    there = known(path)
     try:
-        there = os.stat(path)
-        names = os.listdir(folder)
+        names = os.listdir(f"/proc/{process.pid}/fd") if there is not None else []
     except OSError:
         return ""
     for name in names:
+        found = known(f"/proc/{process.pid}/fd/{name}")
+        if there is None or found is None or not os.path.samestat(found, there):
+            continue
         try:
-            found = os.stat(f"{folder}/{name}")
-            if (found.st_dev, found.st_ino) != (there.st_dev, there.st_ino):
-                continue
             # Opened through the descriptor: whatever lies at the path by now, this is the file that was written.
-            handle = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.open(f"/proc/{process.pid}/fd/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
         try:
@@ -148,35 +148,27 @@ def _own_record(process: Facts, path: str) -> str:
 
 def _record_by_path(path: str, owner: int) -> str:
     """Return the text of a pid file that nobody but root could have put there: each folder above it is root's."""
-    folder, name = os.path.split(os.path.realpath(path))
-    try:
-        if not _only_ours(folder):
-            return ""
-        above = open_folder(folder, to_pass=True)
-    except (OSError, Misled):
+    if not _only_ours(path):
         return ""
     try:
-        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-    except OSError:
+        handle = open_file(path)
+    except (FileProblem, OSError):
         return ""
-    finally:
-        os.close(above)
     try:
         return _roots_text(handle, owner)
     finally:
         os.close(handle)
 
 
-def _only_ours(folder: str) -> bool:
-    """Return whether nobody but root and we can put anything on the way to a folder, or into it."""
-    while True:
-        found = os.stat(folder, follow_symlinks=False)
-        sticky_is_no_help = bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-        if others_write(found) or sticky_is_no_help:
-            return False
-        if folder == "/":
-            return True
-        folder = os.path.dirname(folder)
+def _only_ours(path: str) -> bool:
+    """Return whether nobody but root and we can put anything where a path leads, or on the way there."""
+    found = [info for _, info in folders_above(path)]
+    return all(isinstance(info, os.stat_result) and not _others_put(info) for info in found)
+
+
+def _others_put(folder: os.stat_result) -> bool:
+    # In a sticky folder others cannot put theirs in the place of ours, but theirs where nothing is.
+    return others_write(folder) or bool(folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _roots_text(handle: int, owner: int) -> str:
@@ -202,7 +194,7 @@ def harmless(line: str, site: Site, sendmail: str) -> tuple[str, ...]:
         return ()
     if not words[0].startswith("/") and words[0] not in ("sendmail", "sm-mta", "sendmail-mta"):
         return ()
-    if not _is_roots(program):
+    if not _only_ours(program):
         return ()
     rest, before = words[1:], ""
     for word in rest:
@@ -217,14 +209,6 @@ def checked(argv: Sequence[str], site: Site, sendmail: str) -> tuple[str, ...]:
     """Return a command that was noted earlier, () unless it is a service manager's or does no harm by its words."""
     noted = tuple(argv)
     return noted if noted in MANAGERS else harmless(" ".join(noted), site, sendmail)
-
-
-def _is_roots(program: str) -> bool:
-    """Return whether nobody but root could have put a program where it is, the links on the way included."""
-    try:
-        return all(_only_ours(os.path.dirname(path)) for path in (program, os.path.realpath(program)))
-    except OSError:
-        return False
 
 
 def relative(line: str) -> bool:

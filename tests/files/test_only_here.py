@@ -42,7 +42,6 @@ OURS = ("system", "way", "self")
 DESCRIPTOR = "it is given a descriptor"
 TEMPLATE = "a template of our own installation"
 GIT = "looks at a repository as git will, folder by folder"
-PID_FILE = "a pid file, which is confirmed by the process itself"
 PROC = "is given paths of /proc alone"
 ROOTS = "looks for scripts and links in /etc/init.d and /etc/rc*.d, for words and choices only"
 SURVEY = "looks for what belongs to a user, for words and choices only"
@@ -64,11 +63,10 @@ EXCEPTIONS = {
     ("git/trust.py", "Look._whole"): DESCRIPTOR,
     ("git/trust.py", "Look.open"): GIT,
     ("git/trust.py", "_read"): GIT,
-    ("probe/live.py", "detach"): "starts a program, whose standard error goes to a new file of ours",
-    ("probe/live.py", "find_master"): PID_FILE,
     ("probe/peers.py", "_read"): PROC,
     ("probe/process.py", "_link"): PROC,
     ("probe/process.py", "_read"): PROC,
+    ("probe/starting.py", "detach"): "starts a program, whose standard error goes to a new file of ours",
     ("repo/scaffold.py", "_filled"): TEMPLATE,
     ("server/background.py", "fill_standard_descriptors"): "opens /dev/null, and a descriptor as a stream",
     ("server/listen.py", "Listener.close"): SOCKET,
