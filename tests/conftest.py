@@ -7,6 +7,7 @@ environment that is a failure: there, nothing may be skipped.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def require(*tools: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"nothing is skipped in CI: {why}")
         pytest.skip(why)
+
+
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A folder that other users can pass through. pytest's own are closed to them, and opened for one test they are
+    closed again by whatever other run of pytest begins on the machine."""
+    with tempfile.TemporaryDirectory(prefix="dkconf-test-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture

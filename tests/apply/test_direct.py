@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,12 +95,11 @@ def wait(until: object) -> None:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    # Others can pass through it, as through /run; pytest's own folders are closed to them.
-    with tempfile.TemporaryDirectory() as path:
-        made = Place(Path(path))
-        yield made
-        made.services.stop(made.service())
+def place(passable: Path) -> Iterator[Place]:
+    # Others can pass through it, as through /run.
+    made = Place(passable)
+    yield made
+    made.services.stop(made.service())
 
 
 @pytest.fixture

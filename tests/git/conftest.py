@@ -36,9 +36,6 @@ def give(path: Path, uid: int, gid: int | None = None) -> None:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
+def base(passable: Path) -> Path:
     """A folder that all may enter and only root can change, from / down."""
-    for path in (*tmp_path.parents, tmp_path):
-        if "pytest" in str(path):
-            path.chmod(0o755)
-    return tmp_path
+    return passable
