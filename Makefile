@@ -3,7 +3,7 @@ PYTHON = .venv/bin/python
 # Live tests wait more than they compute, but a lab's sendmail must not starve. The long ones stand at the end: steal them.
 WORKERS = auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test lint unit live matrix bench setup clean
+.PHONY: demo test lint unit live attack matrix bench setup clean
 
 demo: setup  ## plan, apply, mail through the filter, disable, mail around it, roll back: on a real sendmail
 	@$(PYTHON) scripts/demo.py
@@ -17,6 +17,9 @@ lint: setup
 
 unit: setup  ## what needs neither root nor sendmail
 	@$(PYTHON) -m pytest -q -n $(WORKERS) -m "not live" $(ARGS)
+
+attack: setup  ## each user attacks for three minutes, in every folder that he can write to
+	@DKCONF_ATTACK_SECONDS=180 $(PYTHON) -m pytest -q tests/live/test_attack.py $(ARGS)
 
 live: setup
 	@$(PYTHON) -m pytest -q -n $(WORKERS) -m live $(ARGS)
