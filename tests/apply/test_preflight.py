@@ -59,14 +59,13 @@ def test_each_file_that_is_missing(paths: HostPaths, tmp_path: Path, gone: str, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-def test_sendmail_is_asked_without_rights_and_settings(tmp_path: Path) -> None:
+def test_sendmail_is_asked_without_rights_and_settings(passable: Path) -> None:
     """What it was built with stands in no file: /etc/mail, where the mail user may put links, is not read as root."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    (tmp_path / "sendmail").write_text('#!/bin/sh\necho "Compiled with: $(id -u) $(id -G) $*"\n')
-    (tmp_path / "sendmail").chmod(0o755)
+    sendmail = passable / "sendmail"
+    sendmail.write_text('#!/bin/sh\necho "Compiled with: $(id -u) $(id -G) $*"\n')
+    sendmail.chmod(0o755)
 
-    assert {"65534", "-C", "/dev/null", "-d0.1", "-bt"} == compiled_with(str(tmp_path / "sendmail"))
+    assert {"65534", "-C", "/dev/null", "-d0.1", "-bt"} == compiled_with(str(sendmail))
 
 
 def test_no_milter(paths: HostPaths, tmp_path: Path) -> None:
