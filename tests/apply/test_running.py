@@ -59,11 +59,30 @@ def test_one_that_runs(paths: HostPaths) -> None:
         assert "plain" == running.words(here, paths, StartedBy(ARGV))[0]
 
 
-def test_one_with_an_older_cf_is_said(paths: HostPaths) -> None:
-    """The .cf was written after this process began."""
+@pytest.mark.parametrize(
+    ("began", "mtime", "stale"),
+    [
+        (-3600, 0, True),
+        (-3600, 3600, True),  # a time that was set, in the future
+        (-3600, -7200, False),  # put back with its old time
+        (-1, 0, False),  # clocks are rounded
+        (3600, 0, False),
+        (None, 0, False),  # not known when it began
+    ],
+)
+def test_whether_it_has_read_the_cf(paths: HostPaths, began: float | None, mtime: float, stale: bool) -> None:
+    """Seconds from when the .cf was written: when sendmail began, and what the file's time says."""
+    now = os.stat(paths.sendmail_cf).st_ctime
+    os.utime(paths.sendmail_cf, (now + mtime, now + mtime))
+    read_at = 0.0 if began is None else os.stat(paths.sendmail_cf).st_ctime + began
+
+    assert stale == running._stale(read_at, paths.sendmail_cf)
+
+
+def test_one_with_an_older_cf_is_said(paths: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that tells it."""
+    monkeypatch.setattr(running, "STALE_SECONDS", -86400.0)  # as if this process had begun a day ago
     Path(paths.sendmail_cf).touch()
-    later = os.stat(paths.sendmail_cf).st_mtime + 3600
-    os.utime(paths.sendmail_cf, (later, later))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         here = site(listener.getsockname()[1], paths, os.getuid())
 
