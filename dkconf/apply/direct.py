@@ -305,7 +305,9 @@ def _ended(pid: int, seconds: float) -> int | None:
     with hold(pid) as held:
         if held is not None and not held.ended(seconds):
             return None
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    # One that could not be looked at just now may run on: its end is not waited for.
+    done, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if done else None
 
 
 @contextlib.contextmanager
