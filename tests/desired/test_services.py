@@ -7,7 +7,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from dkconf.spec.model import (
     Selector,
     ServiceManager,
 )
+from tests.patience import wait_until
 
 from .inventories import HOST, one_host
 
@@ -263,7 +263,10 @@ def test_scripts_are_posix_shell(platform: Platform, manager: ServiceManager, tm
 FAKE_DAEMON = """#!/bin/sh
 [ "$1 $2" = "--config {settings}" ] || exit 64
 # A shell of its own shows the same command line, as a daemon does that went into the background.
-( trap 'echo HUP >> {heard}' HUP; trap 'exit 0' TERM; while :; do sleep 0.05; done ) >/dev/null 2>&1 &
+( trap 'echo HUP >> {heard}' HUP; trap 'exit 0' TERM; : > {pid_file}.ready; while :; do sleep 0.05; done ) \
+    >/dev/null 2>&1 &
+# A daemon is up when it can be told.
+until [ -e {pid_file}.ready ]; do sleep 0.05; done
 echo $! > {pid_file}
 """
 
@@ -310,9 +313,7 @@ def test_the_system_v_script_starts_tells_and_stops(script: Script) -> None:
     assert [script.run("start"), script.run("start"), script.run("status")] == [0, 0, 0]
     pid = script.pid
     assert script.run("reload") == 0
-    deadline = time.monotonic() + 20
-    while not script.heard.exists():
-        assert time.monotonic() < deadline
+    wait_until(script.heard.exists, "the daemon heard nothing")
     assert script.run("stop") == 0
     assert not Path(f"/proc/{pid}").exists()
     assert [script.run("status"), script.run("nonsense")] == [3, 2]
