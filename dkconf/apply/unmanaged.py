@@ -110,6 +110,8 @@ def switch_by_hand(session: Session, name: str, on: bool, command: str) -> Outco
     )
     work = Work(command, actor(), platform, paths, targets, judged=judged, keep_originals=False, moves=False)
     work = replace(work, overrides=engine.journal.overrides(), started_by=started_by(session), untold_stays=not on)
+    # Another filter may still have to be drained and stopped.
+    work = replace(work, after=engine.journal.outstanding() or work.after)
     activate(engine, work)
     said = [("ok", f"filter {name} is {'called again' if on else 'no longer called'}")] if not engine.untold else []
     if not on:

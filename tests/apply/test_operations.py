@@ -200,6 +200,23 @@ def test_drain_timeout_is_waiting(host: Host) -> None:
     assert "signer" not in host.machine.up
 
 
+def test_an_emergency_beside_it_forgets_no_filter_that_drains(host: Host) -> None:
+    """A hand-made line is turned off while another filter waits for its last connections: that one still stops."""
+    line = "INPUT_MAIL_FILTER(`old-filter', `S=inet:8893@127.0.0.1, F=T')dnl\n"
+    source = MC.replace("MAILER_DEFINITIONS\n", line + "MAILER_DEFINITIONS\n").encode()
+    host.system.put(MC_PATH, source, group="smmsp")
+    host.system.put(CF_PATH, build_cf(source, None), group="smmsp")
+    operations.apply_plan(host.ctx())
+    host.machine.connections = ("sendmail 4711",)
+    operations.disable_filter(host.ctx(), "signer")
+
+    operations.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
+    host.machine.connections = ()
+    operations.recover(host.ctx())
+
+    assert "signer" not in host.machine.up
+
+
 def test_override_where_the_inventory_cannot_follow(host: Host, tmp_path: Path) -> None:
     """Without a writable inventory an override remains, is shown, holds, and goes when the inventory
     follows."""
