@@ -4,10 +4,14 @@ while.
 The owner of a domain decides how slowly and with how much its name servers answer, and with a wildcard he has as many
 selectors as he likes. Whoever goes beyond the budget waits: his lookups fail for the rest of the while, at no cost,
 and his mail is tried again. Nothing is held against him after that, nor against others.
+
+It need not be the owner: anybody can send mail with signatures in another's name and selectors that do not exist. So
+the names of a domain that were found lately (`Proven`) have accounts of their own, which no stranger can use up.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 WINDOW_SECONDS: Final = 10.0
@@ -23,6 +27,8 @@ DOMAIN_FLIGHTS: Final = 100
 (fetches-per-zone)."""
 MOST_DOMAINS: Final = 2000
 """Domains whose costs are kept in mind; more, and the oldest is forgotten."""
+MOST_PROVEN: Final = 16
+"""Names of one domain that are known to have a record; with a wildcard its owner has any number of them."""
 
 # Where names are registered one level lower: example.co.uk.
 _SECOND_LEVELS: Final = frozenset(
@@ -100,3 +106,30 @@ class Budgets:
         oldest = iter(self._accounts)
         chosen = next((d for d in oldest if d != but and not self._accounts[d].under_way), next(iter(self._accounts)))
         del self._accounts[chosen]
+
+
+class Proven:
+    """Names that had a record when they were last asked for: a few of each domain, the latest ones."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._names.values()))
+
+    def holds(self, domain: bytes, name: bytes) -> bool:
+        """Return whether a name of the domain is one of them. The policy of the domain itself always is: one name."""
+        return name in self._names.get(domain, ()) or name == b"_domainkey." + domain
+
+    def add(self, domain: bytes, name: bytes) -> None:
+        """Remember a name of the domain."""
+        names = self._names.setdefault(domain, OrderedDict())
+        names[name] = None
+        names.move_to_end(name)
+        self._names.move_to_end(domain)
+        if len(names) > MOST_PROVEN:
+            names.popitem(last=False)
+        if len(self._names) > MOST_DOMAINS:
+            self._names.popitem(last=False)

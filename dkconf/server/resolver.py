@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from dkconf.mail.lookup import TxtAnswer, canonical_name
 from dkconf.server import dnswire
-from dkconf.server.budget import Budgets, budget_domain
+from dkconf.server.budget import Budgets, Proven, budget_domain
 from dkconf.server.cache import AnswerCache
 from dkconf.server.nameservers import Nameservers, numeric
 from dkconf.server.tcpquestion import TcpQuestion
@@ -30,7 +30,8 @@ Done = Callable[[bytes, TxtAnswer], None]
 """Called once with the name as it was asked for and its answer."""
 
 MOST_FLIGHTS: Final = 4000
-"""Lookups under way at once, where there are descriptors for them: each has up to three sockets."""
+"""Lookups under way at once, where there are descriptors for them: each has up to three sockets. A third more for names
+that were found before: who lets thousands of lookups wait keeps nobody from those."""
 _LONGEST_CHAIN: Final = 8
 """Aliases that are asked for one by one, where the server does not follow them itself."""
 _LEAST_ATTEMPTS: Final = 3
@@ -82,12 +83,14 @@ class _Flight:
     """One lookup under way."""
 
     __slots__ = (
-        "answer", "asked", "attempt", "domain", "doubt", "doubts", "edns", "failure", "name", "octets", "qname",
+        "answer", "asked", "attempt", "budgets", "domain", "doubt", "doubts", "edns", "failure", "name", "octets", "qname",
         "secure", "sockets", "started", "tcp", "timer", "ttl", "waiters",
     )  # fmt: skip
 
-    def __init__(self, name: bytes, qname: bytes, domain: bytes, started: float) -> None:
+    def __init__(self, name: bytes, qname: bytes, domain: bytes, budgets: Budgets, started: float) -> None:
         self.name, self.qname, self.domain, self.started = name, qname, domain, started
+        self.budgets = budgets
+        """Where the domain's account is."""
         self.waiters: list[tuple[bytes, Done]] = []
         self.sockets: dict[socket.socket, tuple[bytes, tuple[str, int]]] = {}
         self.timer: asyncio.TimerHandle | None = None
@@ -130,7 +133,7 @@ class Resolver:
         self._most_flights = most_flights
         self._cache = AnswerCache()
         self._flights: dict[bytes, _Flight] = {}
-        self._budgets = Budgets()
+        self._budgets, self._proven_budgets, self._proven = Budgets(), Budgets(), Proven()
         self._count, self._observe = count, observe
 
     def lookup(self, name: bytes, done: Done) -> TxtAnswer | None:
@@ -150,13 +153,16 @@ class Resolver:
         qname = dnswire.encode_name(key)
         if qname is None:
             return _ILLEGAL_NAME
-        if len(self._flights) >= self._most_flights:
-            return TxtAnswer("failed", (), f"{self._most_flights} lookups are under way", 0)
         domain = budget_domain(key)
-        refusal = self._budgets.begin(domain, now)
+        proven = self._proven.holds(domain, key)
+        most = self._most_flights * 4 // 3 if proven else self._most_flights
+        if len(self._flights) >= most:
+            return TxtAnswer("failed", (), f"{most} lookups are under way", 0)
+        budgets = self._proven_budgets if proven else self._budgets
+        refusal = budgets.begin(domain, now)
         if refusal:
             return TxtAnswer("failed", (), refusal, 0)
-        flight = self._flights[key] = _Flight(key, qname, domain, now)
+        flight = self._flights[key] = _Flight(key, qname, domain, budgets, now)
         self._next_attempt(flight)
         if flight.answer is not None:
             # Not one server could even be asked; `done` is for those who have been told to wait.
@@ -358,7 +364,9 @@ class Resolver:
         flight.answer = answer
         now = self._loop.time()
         self._observe(now - flight.started)
-        self._budgets.end(flight.domain, flight.octets, now - flight.started)
+        flight.budgets.end(flight.domain, flight.octets, now - flight.started)
+        if answer.status == "found":
+            self._proven.add(flight.domain, flight.name)
         self._cache.put(flight.name, answer, now)
         for name, done in flight.waiters:
             done(name, answer)

@@ -187,8 +187,9 @@ class Worker:
             bundle.nameservers,
             float(min(timeout, settings.dns_deadline_seconds)),
             # Half of the descriptors are for lookups: who can stop the key servers of his own domains from answering
-            # must not keep us from asking for those of others.
-            most_flights=min(MOST_FLIGHTS, max(100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 6)),
+            # must not keep us from asking for those of others. (Three sockets each, and a third more lookups of names
+            # that were found before.)
+            most_flights=min(MOST_FLIGHTS, max(100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)),
             count=self._count_lookup,
             observe=self._dns_seconds.observe,
         )

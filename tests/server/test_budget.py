@@ -6,7 +6,7 @@ import pytest
 
 from dkconf.mail.lookup import TxtAnswer
 from dkconf.server import budget
-from dkconf.server.budget import Budgets, budget_domain
+from dkconf.server.budget import Budgets, Proven, budget_domain
 from dkconf.server.questions import MESSAGE_LOOKUPS, MESSAGE_OCTETS, Questions
 
 
@@ -119,3 +119,21 @@ def test_a_message_may_have_so_many_octets_of_records(known):
 
     assert ["found", "found", "broken", "broken"] == [questions.answers[name].status for name in names]
     assert f"over {MESSAGE_OCTETS} octets of key records for one message" == questions.answers[names[3]].reason
+
+
+def test_few_names_of_a_domain_are_remembered():
+    """The latest; whoever has a wildcard drives out no other's names. The policy of the domain needs no memory."""
+    proven = Proven()
+    assert not proven.holds(DOMAIN, b"s._domainkey.example.org")
+    assert proven.holds(DOMAIN, b"_domainkey.example.org")
+    assert not proven.holds(DOMAIN, b"_domainkey.a.example.org")
+    proven.add(DOMAIN, b"s._domainkey.example.org")
+    for number in range(1000):
+        proven.add(b"example.net", b"s%d._domainkey.example.net" % number)
+    assert proven.holds(DOMAIN, b"s._domainkey.example.org")
+    assert proven.holds(b"example.net", b"s999._domainkey.example.net")
+    assert not proven.holds(b"example.net", b"s0._domainkey.example.net")
+    assert 1 + budget.MOST_PROVEN == len(proven)
+    for number in range(3 * budget.MOST_DOMAINS):
+        proven.add(b"%d.example" % number, b"s._domainkey.%d.example" % number)
+    assert budget.MOST_DOMAINS == len(proven)

@@ -17,6 +17,7 @@ import pytest
 from dkconf.mail.lookup import TxtAnswer, parse_records
 from dkconf.server import dnswire
 from dkconf.server.budget import DOMAIN_FLIGHTS
+from dkconf.server.cache import AnswerCache
 from dkconf.server.nameservers import Nameservers, from_resolv_conf, from_settings
 from dkconf.server.resolver import RecordsResolver, Resolver
 from tests.patience import LAST_RESORT_SECONDS
@@ -607,6 +608,37 @@ def test_a_domain_has_a_budget():
             while len(told) < DOMAIN_FLIGHTS:
                 await asyncio.sleep(0.01)
             assert resolver.lookup(b"more._domainkey.b.example.org", lambda *answer: None) is None
+
+    _run(go())
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_strangers_do_not_use_up_what_a_domain_needs(silent):
+    """Signatures in its name with selectors that do not exist: its real key, and its policy, are asked for all the
+    same when they are due again. That the servers of the domain do not answer such questions any more (many limit
+    answers of NXDOMAIN) makes it easy for the stranger, and is no difference.
+    """
+
+    def answer(query):
+        real = str(query.question[0].name).startswith(("real.", "_domainkey."))
+        if silent and not real:
+            return []
+        return [_reply(query, _txt(NAME.decode(), ttl=1).replace("s._", "real._") if real else "", SOA)]
+
+    async def go():
+        async with _served(answer, timeout=2.0) as (resolver, _):
+            resolver._most_flights = 50
+            assert "found" == (await _ask(resolver, b"real._domainkey.example.org")).status
+            resolver._cache = AnswerCache()
+            refused, number = "", 0
+            while not refused:
+                more = resolver.lookup(b"junk%d._domainkey.example.org" % number, lambda *answer: None)
+                refused, number = more.reason if more is not None else "", number + 1
+                if not silent:
+                    await asyncio.sleep(0)
+            assert refused
+            assert "found" == (await _ask(resolver, b"real._domainkey.example.org")).status
+            assert "failed" != (await _ask(resolver, b"_domainkey.example.org")).status
 
     _run(go())
 
