@@ -19,6 +19,7 @@ from dkconf.filter.outgoing import LineWatch, Signing, long_field
 from dkconf.filter.policy import ACCEPT, Decision, Finding
 from dkconf.mail.address import Sender, find_sender, sender_address
 from dkconf.mail.authres import claims
+from dkconf.mail.authservid import hides_results
 from dkconf.mail.header import HeaderField, from_milter
 from dkconf.mail.lookup import TxtAnswer
 
@@ -30,6 +31,8 @@ _LOOKED_AT: Final = 2
 _RARE_RESULTS: Final = 16
 """Authentication-Results fields whose authserv-id is no plain name (a comment, quotes, UTF-8, A-labels) that are looked
 at; honest mail has next to none. Further ones are removed as they are."""
+_HIDING_FIELDS: Final = 16
+"""Fields that hide another one and are removed; honest mail has none. A message with more of them is refused."""
 _HEAD_OCTETS: Final = 1024
 """Octets in which the authserv-id of such a field must end."""
 _PLAIN_NAME: Final = re.compile(rb"[ \t\r\n]{0,500}+([0-9A-Za-z._-]{1,255}+)[ \t\r\n]{0,500}+(?:;|\Z)")
@@ -55,6 +58,7 @@ class Message:
 
     __slots__ = (
         "_beyond",
+        "_hiding",
         "_octets",
         "_rare",
         "_seen",
@@ -102,7 +106,7 @@ class Message:
         self._updates: tuple[Callable[[bytes | memoryview], None], ...] = ()
         self._signed = False
         self._seen: dict[bytes, int] = {}
-        self._octets = self._rare = self._beyond = self._unremoved = 0
+        self._octets = self._rare = self._beyond = self._unremoved = self._hiding = 0
 
     def add(self, pairs: Sequence[tuple[bytes, bytes]], leading_space: bool) -> Sequence[tuple[bytes, bytes]]:
         """Take the next header fields, as the MTA shows them (see `from_milter`); beyond the limits nothing is kept.
@@ -119,6 +123,9 @@ class Message:
             field = from_milter(name, value, leading_space)
             if field.lower in _KINDS:
                 self._notice(field)
+                looked += 1
+            if field.lower != AUTHRES and hides_results(name, value):
+                self._remove_hiding(field)
                 looked += 1
             octets += len(name) + len(field.value) + 3
             if octets <= limit and len(fields) < most:
@@ -161,11 +168,23 @@ class Message:
         self._seen[name] = count = self._seen.get(name, 0) + 1
         return count
 
+    def _remove_hiding(self, field: HeaderField) -> None:
+        """Note a field of any name that hides another one; which of its name it is can be told while all are kept."""
+        if field.lower == STATUS and self.engine.settings.domainkey_status:
+            return  # noted already
+        self._hiding += 1
+        if self.oversize or self._hiding > _HIDING_FIELDS:
+            self._unremoved += 1
+            return
+        name = field.name.lower()
+        self._remove(1 + sum(one.name.lower() == name for one in self.fields), field)
+
     def _remove(self, occurrence: int, field: HeaderField) -> None:
         """Note a field that must not pass; as many as a header may have fields, whatever comes."""
         if len(self.removals) < self.engine.settings.header_fields:
             # Whatever its case, but with the blanks that an MTA may have kept.
-            self.removals.append((occurrence, _PROPER[field.lower] + field.name[len(field.lower) :]))
+            proper = _PROPER.get(field.lower, field.name[: len(field.lower)])
+            self.removals.append((occurrence, proper + field.name[len(field.lower) :]))
         else:
             self._unremoved += 1
 
@@ -346,7 +365,7 @@ class Message:
             outcome = found
             decision = engine.actions.decide(outcome.findings, outcome.dkim_passed)
         signatures = self.signing.finish(hashes, now) if self.signing is not None else []
-        return Result(decision, outcome, signatures)
+        return Result(self.safe(decision), outcome, signatures)
 
     def warning(self) -> str:
         """What may break the signatures just made, or ""."""

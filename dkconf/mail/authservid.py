@@ -55,6 +55,10 @@ _DROPPED = re.compile("[^\\w.-]|[\u115f\u1160\u3164\uffa0]")
 _ALIKE = {0x3002: ".", **dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-")}
 
 
+# Of what a line begins with, for those who end it at a lone CR; behind a fold a line begins with a blank.
+_HIDDEN = re.compile(rb"[\r\n]authentication-results[ \t]*:", re.IGNORECASE)
+
+
 class _Ours(NamedTuple):
     plain: frozenset[bytes]
     """Our name as a plain token in lower case, as written and normalised."""
@@ -76,6 +80,17 @@ def claims(value: bytes, authserv_id: str) -> bool:
     if b"xn--" in name or (found[2] and ours.canonical.startswith(name.decode("ascii"))):
         return _may_be_ours(value, ours)  # the comment or the version may be the rest of our name
     return name in ours.plain
+
+
+def hides_results(name: bytes, value: bytes) -> bool:
+    """Return True if a reader that ends a line at a lone CR finds an Authentication-Results field within another.
+
+    Whose it says it is does not count: no honest program writes that.
+    """
+    octets = b"%b:%b" % (name, value) if b"\r" in name or b"\n" in name else value
+    if b"\r" not in octets and b"\n" not in octets:
+        return False
+    return _HIDDEN.search(octets) is not None
 
 
 def _only_folds(value: bytes) -> bool:

@@ -83,8 +83,8 @@ class _Flight:
     """One lookup under way."""
 
     __slots__ = (
-        "answer", "asked", "attempt", "budgets", "domain", "doubt", "doubts", "edns", "failure", "name", "octets", "qname",
-        "secure", "sockets", "started", "tcp", "timer", "ttl", "waiters",
+        "answer", "asked", "attempt", "budgets", "domain", "doubt", "doubts", "edns", "failure", "name", "octets",
+        "qname", "secure", "sockets", "started", "tcp", "timer", "ttl", "waiters",
     )  # fmt: skip
 
     def __init__(self, name: bytes, qname: bytes, domain: bytes, budgets: Budgets, started: float) -> None:

@@ -18,6 +18,7 @@ from tests.filter.mta import (
 ACCEPT_ALL = Conditions("accept", "accept", "accept", "accept", "accept", "accept")
 FORGED = (b"Authentication-Results", b" mx.example.net; dkim=pass")
 OTHERS = (b"Authentication-Results", b" list.example; dkim=pass")
+HIDING = (b"X", b" x\rAuthentication-Results: mx.example.net; dkim=pass")
 
 
 def all_of(action: str, condition: str) -> dict[str, Conditions]:
@@ -118,6 +119,14 @@ def test_more_forged_results_than_can_be_removed_are_refused(mta: MakeMta, actio
     assert letters(edits) == "y"
     assert edits[0].value == b"552 5.3.4 dkconf-filter: header too large: DKIM sec (%b)" % reason.encode()
     assert client.line == f"4BX2k1: reject: DKIM sec ({reason})"
+
+
+@pytest.mark.parametrize("fields", [[HIDING] * 17, [(b"X-Big", b"x" * 300_000), HIDING]])
+def test_hidden_results_that_cannot_be_removed_are_refused(mta: MakeMta, fields: Fields) -> None:
+    """More of them than anybody could send by mistake, or in a header of which not all is kept."""
+    edits = mta(**all_of("accept", "sec")).send([*fields, *HEADER])
+
+    assert letters(edits) == "y"
 
 
 def test_a_flood_of_forged_results_takes_no_memory(mta: MakeMta) -> None:

@@ -76,6 +76,23 @@ def test_forged_results_are_removed_from_the_bottom_up(mta: MakeMta, count: int)
         assert left.count(b"authentication-RESULTS") == chosen.count("other")
 
 
+HIDDEN = b" hello\rAuthentication-Results: mx.example.net; dkim=pass header.d=bank.example"
+
+
+@pytest.mark.parametrize("name", [b"Comments", b"SUBJECT", b"DomainKey-Status", b"DomainKey-Signature", b"Comments "])
+@pytest.mark.parametrize("status", [True, False])
+def test_a_field_that_hides_forged_results_is_removed(mta: MakeMta, name: bytes, status: bool) -> None:
+    """Behind a lone CR, where Python's email package begins a new field; the fields of its name around it stay."""
+    fields = [
+        (b"Comments", b" a"), (name, HIDDEN), (b"comments", b" b"), (b"Subject", b" x"), (name, HIDDEN.upper()),
+        (b"Comments", b" no\r\n authentication-results: of a fold"), (b"Subject", b" a lone\rCR"),
+    ]  # fmt: skip
+    edits = mta(domainkey_status=status).send([*fields, *HEADER])
+
+    left = [field for field in arrived([*fields, *HEADER], edits) if field in [*fields, *HEADER]]
+    assert [*fields[:1], *fields[2:4], *fields[5:], *HEADER] == left
+
+
 def test_what_is_no_claim_of_ours_stays(mta: MakeMta) -> None:
     """ARC's own field names us wherever we sealed (RFC 8617 section 4.1.1); other names are other fields."""
     fields = [

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import base64
+import email
+import email.policy
 import itertools
 import os
 import time
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkconf.mail.authservid import canonical, claims
+from dkconf.mail.authservid import canonical, claims, hides_results
 from tests.mail.readers import FIELD, readers_of
 
 WHOLE = bool(os.environ.get("DKCONF_MATRIX"))
@@ -210,6 +212,24 @@ def test_another_token_stays(name: str, version: bytes, comment: bytes) -> None:
 
 
 # -- nobody reads as ours what we keep ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\r", b"\r\n \r", b"\n\r", b"\r\t", b"\x0b", b"\r\n "])
+@pytest.mark.parametrize("blanks", [b"", b" ", b"\t"])
+@pytest.mark.parametrize("name", [b"Subject", b"X" * 998])
+def test_no_other_field_hides_one(end: bytes, blanks: bytes, name: bytes) -> None:
+    """What Python's email package begins a field with, within another one, is found; and nothing else."""
+    value = b" x" + end + b"authentication-RESULTS" + blanks + b": " + OURS.encode() + RESULTS
+    for where in ((name, value), (name + value.partition(b":")[0], value.partition(b":")[2])):
+        octets = b"%b:%b\r\nTo: x\r\n\r\n" % where
+        found = any(
+            field.strip().lower() == "authentication-results"
+            for policy in (email.policy.compat32, email.policy.default)
+            for field in email.message_from_bytes(octets, policy=policy)
+        )
+        if found:
+            assert hides_results(*where), where
+    assert not hides_results(name, value.replace(b"\r", b"").replace(b"\n", b"\r\n "))
 
 
 def test_the_readers_can_read() -> None:
