@@ -2,12 +2,14 @@
 
 Generations, journals and plans are written with it. Octets are held as latin-1 text, so that every file
 stays readable JSON. Unknown keys in the input are passed over and missing ones take their defaults: a
-generation written by another version can still be rolled back to.
+generation written by another version can still be rolled back to. A value of another type than its own, or one
+that no system call takes, is damage: it is found before anything is done by it, and not half way.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -56,20 +58,45 @@ def _build(kind: Any, data: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         if data is None:
             return None
-        return _build(next(a for a in typing.get_args(kind) if a is not type(None)), data)
+        kinds = tuple(one for one in typing.get_args(kind) if one is not type(None))
+        return _build(kinds[0], data) if len(kinds) == 1 else _scalar(kinds, data)
     if origin is tuple:
-        args = typing.get_args(kind)
+        args, data = typing.get_args(kind), _scalar((list,), data)
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_build(args[0], item) for item in data)
         return tuple(_build(a, item) for a, item in zip(args, data, strict=True))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _build(typing.get_args(kind)[1], item) for key, item in data.items()}
+        return {_scalar((str,), key): _build(typing.get_args(kind)[1], item) for key, item in data.items()}
     if origin is frozenset:
-        return frozenset(_build(typing.get_args(kind)[0], item) for item in data)
+        return frozenset(_build(typing.get_args(kind)[0], item) for item in _scalar((list,), data))
+    if origin is typing.Literal:
+        if data not in typing.get_args(kind):
+            raise TypeError(f"{data!r:.60} is none of {', '.join(map(str, typing.get_args(kind)))}")
+        return data
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = _hints(kind)
         known = {f.name for f in dataclasses.fields(kind) if f.init}
         return kind(**{name: _build(hints[name], item) for name, item in data.items() if name in known})
     if kind is bytes:
         return data.encode("latin-1")
+    return _scalar((kind,), data)
+
+
+_WORDS = {str: "text", int: "number", float: "number", bool: "yes or no", list: "list"}
+_MOST = 2**63 - 1
+"""What a file's time has room for."""
+
+
+def _scalar(kinds: tuple[Any, ...], data: Any) -> Any:
+    """Return `data`, which must be of one of the kinds, if JSON knows them."""
+    if any(kind not in _WORDS for kind in kinds):
+        return data
+    if type(data) not in kinds and not (type(data) is int and float in kinds):
+        raise TypeError(f"{data!r:.60} is no {' or '.join(_WORDS[kind] for kind in kinds)}")
+    if isinstance(data, str):
+        if "\0" in data:
+            raise ValueError(f"{data!r:.60} has a NUL in it")
+        data.encode("utf-8", "surrogateescape")
+    elif isinstance(data, int | float) and not (math.isfinite(data) and abs(data) <= _MOST):
+        raise ValueError(f"{data!r:.60} is no number that can be")
     return data

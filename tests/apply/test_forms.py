@@ -7,17 +7,22 @@ in the middle of something. `forms/newer/` is what a dkconf to come may write.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dkconf.apply import operations, watcher
 from dkconf.apply.context import Context
+from dkconf.apply.generations import Manifest
+from dkconf.apply.journal import Journal, Outstanding
 from dkconf.apply.session import ledger, look
 from dkconf.errors import DkconfError, PlanStale, Status, UsageProblem
 from dkconf.plan import forms
 from dkconf.plan.actual import FileState
+from dkconf.plan.codec import from_json
 from tests.apply.conftest import MC_PATH, STATE, Host, build_cf, make_host
 
 FORMS = Path(__file__).parent / "forms"
@@ -257,3 +262,58 @@ def test_a_damaged_file_is_no_newer_one(tmp_path: Path, name: str, content: byte
     host.system.put(f"{STATE}/{name}", content)
     for command in COMMANDS.values():
         assert "later" not in _said(lambda ctx, run=command: run(host), host)
+
+
+def _places(data: object, where: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """Yield where each text, number and truth value stands, and it."""
+    if isinstance(data, dict | list):
+        for key, item in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _places(item, (*where, key))
+    elif data is not None:
+        yield where, data
+
+
+def _changed(data: Any, where: tuple[str | int, ...], value: object) -> Any:
+    changed = at = json.loads(json.dumps(data))
+    for key in where[:-1]:
+        at = at[key]
+    at[where[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize("name", ["confirming", "draining", "interrupted"])
+def test_a_value_that_cannot_be_is_damage(tmp_path: Path, name: str) -> None:
+    """Of another type, or one that no system call takes, anywhere: it is found when the file is read, not half way."""
+    host, kinds = host_of(tmp_path, name), {"journal.json": Journal, "outstanding.json": Outstanding}
+    tried = 0
+    for path, state in host.system.files.items():
+        kind: type[Any] | None = kinds.get(path.rpartition("/")[2], Manifest if "manifest" in path else None)
+        if kind is None or not path.startswith(STATE):
+            continue
+        data = json.loads(state.content)
+        for where, value in _places(data):
+            if where[-1] == "content":  # any octets
+                continue
+            wrong: list[object] = [[[]], {"a": 1}]
+            wrong += [1, True, "x\0y", "\ud800"] if isinstance(value, str) else ["2", math.nan, 10**30]
+            for one in wrong:
+                try:
+                    read = from_json(kind, _changed(data, where, one))
+                except DkconfError:
+                    tried += 1
+                else:  # a key that is no more
+                    assert read == from_json(kind, data), (path, where, one)
+    assert tried > 300
+
+
+def test_a_half_way_back_is_none(tmp_path: Path) -> None:
+    """A journal with one value that cannot be, the last that going back needs: nothing is done before that is told."""
+    host = host_of(tmp_path, "interrupted")
+    path = f"{STATE}/journal/journal.json"
+    data = json.loads(host.system.files[path].content)
+    for where, value in ((("previous",), "0"), (("generation",), [1]), (("deadline",), {"boottime": "1"})):
+        host.system.put(path, json.dumps(_changed(data, where, value)).encode(), 0o600)
+        before, calls = dict(host.system.files), list(host.machine.calls)
+        with pytest.raises(DkconfError, match=r"journal\.json: damaged"):
+            operations.recover(host.ctx())
+        assert (before, calls) == (host.system.files, host.machine.calls)
