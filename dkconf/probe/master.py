@@ -20,7 +20,7 @@ from dkconf.desired.state import HostPaths
 from dkconf.errors import DkconfError
 from dkconf.files.reading import FileProblem, read_file
 from dkconf.probe import bsd, facts, procfs, smtp
-from dkconf.probe.facts import Choice, Facts, Site
+from dkconf.probe.facts import Choice, Facts, Listener, Site
 from dkconf.probe.process import Held, hold
 from dkconf.sendmail import macros
 from dkconf.sendmail.cf import CfModel, Daemon
@@ -148,15 +148,30 @@ MAX_NAMED = 8
 
 
 def answering(daemons: Sequence[Daemon]) -> list[Daemon]:
-    """Return the daemons whose port takes a connection on this machine, whoever holds it."""
+    """Return the daemons whose port takes a connection on this machine, or has a listener that is too busy to."""
+    table = [] if has_no_proc() else procfs.listeners()
     found = []
     for daemon in daemons:
+        if _has_listener(daemon, table):
+            found.append(daemon)
+            continue
         try:
             with smtp.connect_daemon(daemon, CONNECT_SECONDS):
                 found.append(daemon)
         except smtp.SmtpFailed:
             continue
     return found
+
+
+def _has_listener(daemon: Daemon, table: Sequence[Listener]) -> bool:
+    """Return whether somebody listens on the very address of a daemon.
+
+    A full queue of connections, or a rule of the firewall, keeps us from connecting, and mail comes in all the same.
+    """
+    port = daemon.port or procfs.service_ports([daemon]).get(daemon.service, 0)
+    family = "unix" if daemon.local else "inet6" if daemon.family == "inet6" else "inet"
+    addresses = (daemon.address if daemon.local else facts.canonical(daemon.address), "")
+    return any(one.family == family and one.address in addresses and facts.serves(one, daemon, port) for one in table)
 
 
 def holders(daemon: Daemon) -> list[tuple[int, str]]:

@@ -120,6 +120,28 @@ def test_a_port_that_answers_untold_is_told() -> None:
         assert child.poll() is None
 
 
+def test_a_listener_that_takes_no_connection_answers_all_the_same() -> None:
+    """Its queue is full, as that of a sendmail with too many clients may be: it is told all the same, or not 0."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        port = busy.getsockname()[1]
+        waiting = []
+        for _ in range(3):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+            waiting.append(one)
+        try:
+            with pytest.raises(NotTold, match=f"port {port} .X. answers"):
+                live.tell(site(port, own_id=os.getuid() + 1), live.How(ran=False))
+        finally:
+            for one in waiting:
+                one.close()
+        for given in ("Addr=127.0.0.2", "Family=inet6, Addr=::1"):
+            assert [] == master.answering([parse_daemon(f"Name=X, Port={port}, {given}")])
+
+
 def test_a_daemon_without_a_full_path_is_not_ended_where_it_cannot_be_started() -> None:
     """A HUP would end it: nothing is sent."""
     with daemon("end") as (child, here):
