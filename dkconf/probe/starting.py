@@ -15,7 +15,7 @@ import re
 import select
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dkconf.errors import DkconfError
@@ -116,34 +116,36 @@ def _main_process(unit: str) -> int:
 
 def recorded(process: Facts, site: Site) -> str:
     """Return the command line that a master has recorded, "" where it is not provably its own and root's."""
-    for path in site.pid_files:
-        lines = (_own_record(process, path) or _record_by_path(path, site.own_id)).split("\n")
+    for text in (*_own_files(process), *(_record_by_path(path, site.own_id) for path in site.pid_files)):
+        lines = text.split("\n")
         if len(lines) > 1 and lines[0].strip() == str(process.pid):
             return lines[1].strip()
     return ""
 
 
-def _own_record(process: Facts, path: str) -> str:
-    """Return what lies in the pid file that the process itself keeps open."""
-    there = known(path)
+def _own_files(process: Facts) -> Iterator[str]:
+    """Yield the text of each small file of root's that the process itself keeps open: one of them is its pid file.
+
+    Whatever lies at that file's path by now: whoever may write its folder can move it away, and not change it.
+    """
     try:
-        names = os.listdir(f"/proc/{process.pid}/fd") if there is not None else []
+        names = os.listdir(f"/proc/{process.pid}/fd")
     except OSError:
-        return ""
+        return
     for name in names:
-        found = known(f"/proc/{process.pid}/fd/{name}")
-        if there is None or found is None or not os.path.samestat(found, there):
+        path = f"/proc/{process.pid}/fd/{name}"
+        found = known(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
             continue
         try:
-            # Opened through the descriptor: whatever lies at the path by now, this is the file that was written.
-            handle = os.open(f"/proc/{process.pid}/fd/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # Opened through the descriptor: this is the file that was written.
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
             continue
         try:
-            return _roots_text(handle, process.uids[0])
+            yield _roots_text(handle, process.uids[0])
         finally:
             os.close(handle)
-    return ""
 
 
 def _record_by_path(path: str, owner: int) -> str:
