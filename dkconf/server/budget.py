@@ -120,8 +120,8 @@ class Proven:
         return sum(map(len, self._names.values()))
 
     def holds(self, domain: bytes, name: bytes) -> bool:
-        """Return whether a name of the domain is one of them. The policy of the domain itself always is: one name."""
-        return name in self._names.get(domain, ()) or name == b"_domainkey." + domain
+        """Return whether a name of the domain is one of them."""
+        return name in self._names.get(domain, ())
 
     def add(self, domain: bytes, name: bytes) -> None:
         """Remember a name of the domain."""

@@ -158,7 +158,8 @@ class Resolver:
         most = self._most_flights * 4 // 3 if proven else self._most_flights
         if len(self._flights) >= most:
             return TxtAnswer("failed", (), f"{most} lookups are under way", 0)
-        budgets = self._proven_budgets if proven else self._budgets
+        # The policy of the domain itself is one name, whether it is there or not.
+        budgets = self._proven_budgets if proven or key == b"_domainkey." + domain else self._budgets
         refusal = budgets.begin(domain, now)
         if refusal:
             return TxtAnswer("failed", (), refusal, 0)

@@ -122,11 +122,9 @@ def test_a_message_may_have_so_many_octets_of_records(known):
 
 
 def test_few_names_of_a_domain_are_remembered():
-    """The latest; whoever has a wildcard drives out no other's names. The policy of the domain needs no memory."""
+    """The latest; whoever has a wildcard drives out no other's names."""
     proven = Proven()
     assert not proven.holds(DOMAIN, b"s._domainkey.example.org")
-    assert proven.holds(DOMAIN, b"_domainkey.example.org")
-    assert not proven.holds(DOMAIN, b"_domainkey.a.example.org")
     proven.add(DOMAIN, b"s._domainkey.example.org")
     for number in range(1000):
         proven.add(b"example.net", b"s%d._domainkey.example.net" % number)

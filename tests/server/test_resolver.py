@@ -627,7 +627,6 @@ def test_strangers_do_not_use_up_what_a_domain_needs(silent):
 
     async def go():
         async with _served(answer, timeout=2.0) as (resolver, _):
-            resolver._most_flights = 50
             assert "found" == (await _ask(resolver, b"real._domainkey.example.org")).status
             resolver._cache = AnswerCache()
             refused, number = "", 0
@@ -639,6 +638,29 @@ def test_strangers_do_not_use_up_what_a_domain_needs(silent):
             assert refused
             assert "found" == (await _ask(resolver, b"real._domainkey.example.org")).status
             assert "failed" != (await _ask(resolver, b"_domainkey.example.org")).status
+
+    _run(go())
+
+
+def test_thousands_of_lookups_that_wait_keep_nobody_from_known_names():
+    """Many domains whose servers are silent: what was found before is asked for all the same; new names, and the
+    policies of new domains, are not.
+    """
+
+    async def go():
+        async with _served(lambda query: [_reply(query, _txt(NAME.decode(), ttl=1))], timeout=2.0) as (resolver, _):
+            resolver._most_flights = 30
+            assert "found" == (await _ask(resolver)).status
+            resolver._cache = AnswerCache()
+            resolver._next_attempt = lambda flight: None
+            for number in range(30):
+                assert resolver.lookup(b"s._domainkey.%d.example" % number, lambda *answer: None) is None
+            for name in (b"s._domainkey.new.example", b"_domainkey.new.example"):
+                answer = resolver.lookup(name, lambda *answer: None)
+                assert answer is not None
+                assert "30 lookups are under way" == answer.reason
+            del resolver._next_attempt
+            assert "found" == (await _ask(resolver)).status
 
     _run(go())
 
