@@ -252,4 +252,4 @@ def _load(kind: type[T], form: forms.Form, path: str, found: FileState) -> T:
     try:
         return from_json(kind, data)
     except DkconfError as exc:
-        raise DkconfError(f"{path}: damaged: {exc}") from exc
+        raise forms.Damaged(f"{path}: damaged: {exc}") from exc

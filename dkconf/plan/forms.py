@@ -45,6 +45,10 @@ class NewerForm(Refused):
     """A file was written by a newer dkconf, in a form that this one does not know."""
 
 
+class Damaged(DkconfError):
+    """A file of the state directory cannot be read, whoever wrote it."""
+
+
 def stamped(form: Form, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the file of this form is to hold: the data, the form's number, and our version."""
     return {**data, "format": form.format, "dkconf_version": __version__}
@@ -60,12 +64,12 @@ def parsed(form: Form, path: str, content: bytes) -> tuple[int, Any]:
 
     Raises:
         NewerForm: It is newer than what this dkconf knows.
-        DkconfError: It is damaged.
+        Damaged: It is no JSON.
     """
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as exc:
-        raise DkconfError(f"{path}: damaged: {exc}") from exc
+        raise Damaged(f"{path}: damaged: {exc}") from exc
     return refuse_newer(form, path, data), data
 
 

@@ -317,3 +317,19 @@ def test_a_half_way_back_is_none(tmp_path: Path) -> None:
         with pytest.raises(DkconfError, match=r"journal\.json: damaged"):
             operations.recover(host.ctx())
         assert (before, calls) == (host.system.files, host.machine.calls)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b""])
+def test_an_emergency_with_a_damaged_journal_says_the_way_by_hand(host: Host, content: bytes) -> None:
+    """Nothing is changed, but nobody is left alone with a parser's words."""
+    operations.apply_plan(host.ctx())
+    host.system.put(f"{STATE}/journal/journal.json", content)
+    before = dict(host.system.files)
+
+    with pytest.raises(forms.Damaged) as damaged:
+        operations.disable_filter(host.ctx(), "signer", emergency=True)
+
+    words = str(damaged.value)
+    assert "journal.json: damaged" in words
+    assert "MAIL_FILTER(`signer'" in words
+    assert before == host.system.files
