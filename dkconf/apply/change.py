@@ -134,7 +134,7 @@ def activated(session: Session, order: Order, work: Work) -> Outcome:
     if journal is not None and journal.deadline is not None:
         until = utc(journal.deadline.wall)
         data["confirm_until"] = until
-        lines.append(("warn", f"goes back by itself at {until} unless `dkconf confirm` comes before"))
+        lines.append(("warn", f"this change goes back by itself at {until} unless `dkconf confirm` comes before"))
         return _interrupted(session, untold(session, Outcome(Status.OK, tuple(lines), data, True)))
     if order.inventory_edit:
         lines += edit_inventory(engine, order.inventory_edit)

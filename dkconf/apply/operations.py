@@ -34,7 +34,7 @@ from dkconf.apply.session import (
 )
 from dkconf.apply.settle import edit_inventory
 from dkconf.apply.switch import disable_filter, enable_filter
-from dkconf.apply.telling import catch_up, refuse_untold, said_if_stale
+from dkconf.apply.telling import catch_up, left_over, refuse_untold, said_if_stale, started_by
 from dkconf.apply.unmanaged import paths_of
 from dkconf.apply.work import Order
 from dkconf.errors import PlanStale, Refusal, Reverted, Status, UsageProblem
@@ -78,8 +78,8 @@ def _shown(session: Session, order: Order) -> Outcome:
     refusals = safety.without(
         (*_other_host(session), *safety.refusals(plan, take_over=order.take_over)), session.ctx.accept_risk
     )
-    shown = replace(plan, problems=refusals)
-    lines: list[Line] = list(render(shown))
+    shown = replace(plan, problems=(*refusals, *_cannot_be_told(session, order)))
+    lines: list[Line] = [*render(shown), *left_over(session)]
     if session.engine.journal.read() is not None:
         lines.append(("warn", "an earlier change is not over: see `dkconf status`"))
     saved = shown.to_json(
@@ -91,6 +91,14 @@ def _shown(session: Session, order: Order) -> Outcome:
     )
     changed = not plan.empty or any(d.matters for d in plan.drift)
     return Outcome(Status.OK, tuple(lines), {"plan": saved, "changed": changed}, changed)
+
+
+def _cannot_be_told(session: Session, order: Order) -> tuple[Refusal, ...]:
+    """Return why apply would refuse, whatever the plan says: the running sendmail could not be told."""
+    paths = order.desired.paths
+    if session.system.read(paths.sendmail_cf) is None:
+        return ()
+    return session.machine.untold(paths, started_by(session, order.desired))
 
 
 def _other_host(session: Session) -> tuple[Refusal, ...]:

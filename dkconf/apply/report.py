@@ -11,7 +11,7 @@ from dkconf.apply.machine import FilesOnly
 from dkconf.apply.observe import observe
 from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.session import Session, look, wanted
-from dkconf.apply.telling import started_by
+from dkconf.apply.telling import left_over, started_by
 from dkconf.apply.unmanaged import paths_of
 from dkconf.errors import DkconfError, Status
 from dkconf.plan.actual import ActualState, LastApplied
@@ -51,7 +51,7 @@ def _generation(session: Session, lines: list[Line], data: dict[str, Any]) -> No
     last = session.last
     data["generation"] = last.number if last else 0
     if last is None:
-        lines.append(("plain", "no generation is in force: nothing on this host is by dkconf"))
+        lines.append(("plain", "no generation is in force: dkconf manages nothing on this host"))
         return
     manifest = session.engine.generations.manifest(last.number)
     lines.append(
@@ -76,10 +76,8 @@ def _under_way(session: Session, pending: Plan | None, lines: list[Line], data: 
         data["interrupted"] = journal.command
     after = session.engine.journal.outstanding()
     if after is not None:
-        names = [step.service.filter for step in after.stop]
-        told = ", ".join(names) or "-"
-        lines.append(("warn", f"not stopped yet: {told}; the next `dkconf apply` does it once nobody is connected"))
-        data["outstanding"] = names
+        data["outstanding"] = [step.service.filter for step in after.stop]
+    lines += left_over(session)
     # One that the inventory follows by now is none any more.
     overrides = session.engine.journal.overrides() if pending is None else dict(pending.overrides)
     for name, on in sorted(overrides.items()):
@@ -91,8 +89,6 @@ def _sendmail(session: Session, lines: list[Line], data: dict[str, Any]) -> None
     """Whether the running sendmail is found, and has read what is there."""
     paths, _ = paths_of(session)
     data["untold"] = session.engine.journal.untold()
-    if data["untold"]:
-        lines.append(("error", "sendmail was not told of the last change; the next run of dkconf tries it first"))
     if session.system.read(paths.sendmail_cf) is None:
         return
     style, words = session.machine.sendmail_words(paths, started_by(session))

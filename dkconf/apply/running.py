@@ -75,7 +75,7 @@ def words(site: Site, paths: HostPaths, by: StartedBy) -> tuple[str, str]:
         return "plain", "sendmail: which process it is can be seen by root alone"
     untold = live.answers_untold(found) or live.strangers(found)
     if untold:
-        return "error", f"sendmail: {untold}"
+        return "error", f"sendmail: {untold}; {live.to_do(found)}"
     here = found.master
     if here is None:
         return "warn", "sendmail: does not run"

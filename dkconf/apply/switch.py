@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from dkconf.apply.change import carry_out
 from dkconf.apply.context import Context, Line, Outcome
+from dkconf.apply.machine import FilesOnly
 from dkconf.apply.observe import observe
 from dkconf.apply.session import Session, change, refuse_while_waiting
 from dkconf.apply.telling import catch_up, refuse_untold, started_by, tell_again
@@ -51,13 +52,15 @@ def disable_filter(
         return _switch(replace(ctx, yes=True), name, False, True, confirm_timeout, drain_timeout)
     except forms.NewerForm as exc:
         raise forms.NewerForm([*exc.refusals, _by_hand(name)]) from None
+    except forms.Damaged as exc:
+        raise forms.Damaged(f"{exc}\n{_by_hand(name)}") from None
 
 
 def _by_hand(name: str) -> Refusal:
     """Return the way that is left where the state cannot be read."""
     return Refusal(
         "",
-        "until then, to let the mail through by hand",
+        "until then the mail can be let through by hand",
         f"in /etc/mail/m4/dkconf.m4 (or where the inventory has it) change INPUT_MAIL_FILTER(`{name}' to "
         f"MAIL_FILTER(`{name}', rebuild sendmail.cf with m4 (`make -C /etc/mail`), and restart sendmail",
     )
@@ -119,6 +122,8 @@ def _told_all_the_same(session: Session, lines: tuple[Line, ...], emergency: boo
     if not emergency:
         refuse_untold(session, paths)
     sendmail = session.machine.sendmail(paths, started_by(session))
+    if not sendmail.ran and not isinstance(session.machine, FilesOnly):
+        lines = (*lines, ("warn", "sendmail does not run; it reads sendmail.cf when it starts"))
     if not sendmail.ran or not (emergency or sendmail.stale):
         return Outcome(Status.OK, (*lines, ("ok", "nothing to do")), {"changed": False})
     tell_again(session, paths)

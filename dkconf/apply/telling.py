@@ -48,6 +48,18 @@ def tell_again(session: Session, paths: HostPaths) -> None:
     _drain_from(engine, told_at)
 
 
+def left_over(session: Session) -> tuple[Line, ...]:
+    """Return what an earlier run has left to do, which the next `dkconf apply` does though no file changes."""
+    lines: list[Line] = []
+    after = session.engine.journal.outstanding()
+    if after is not None:
+        names = ", ".join(step.service.filter for step in after.stop) or "-"
+        lines.append(("warn", f"not stopped yet: {names}; the next `dkconf apply` does it once nobody is connected"))
+    if session.engine.journal.untold():
+        lines.append(("error", "sendmail was not told of the last change; the next run of dkconf tries it first"))
+    return tuple(lines)
+
+
 def said_if_stale(session: Session, paths: HostPaths) -> tuple[Line, ...]:
     """Return a warning where sendmail runs on an older sendmail.cf than the one that is there.
 

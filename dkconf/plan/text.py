@@ -35,7 +35,15 @@ def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
         yield "warn", f"drift: {drift.path}: {since}: {drift.what}{tail}"
     if plan.empty:
         yield "ok", f"{plan.host}: nothing to do"
-        return
+    else:
+        yield from _changes(plan)
+    if refused:
+        for refusal in plan.problems:
+            yield "error", f"refused: {printable(refusal.sentence)}"
+            yield "error", f"  way on: {refusal.way_on}"
+
+
+def _changes(plan: Plan) -> Iterator[Line]:
     since = f"generation {plan.from_generation}" if plan.from_generation else "nothing applied yet"
     yield "head", f"{plan.host}: changes to make (in force: {since})"
     for change in plan.filters:
@@ -63,10 +71,6 @@ def _lines(plan: Plan, refused: bool) -> Iterator[Line]:
         yield "plain", "sendmail is told to read its configuration again"
     for note in plan.notes:
         yield "dim", f"note: {printable(note)}"
-    if refused:
-        for refusal in plan.problems:
-            yield "error", f"refused: {printable(refusal.sentence)}"
-            yield "error", f"  way on: {refusal.way_on}"
 
 
 def _short(value: str) -> str:

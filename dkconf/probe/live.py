@@ -118,11 +118,13 @@ def to_do(found: Found) -> str:
     """Return the commands that tell by hand what could not be told, in words."""
     pids = [pid for daemon in found.site.daemons for pid, _ in master.holders(daemon)]
     pids += [one.pid for one in (*found.choice.ambiguous, *found.choice.others)]
-    names = " or ".join(f"kill -HUP {pid}" for pid in dict.fromkeys(pids))
-    if names:
-        return f"make sure which process it is, then: {names}"
-    numbers = " or ".join(f"sport = :{daemon.port}" for daemon in found.site.daemons if daemon.port)
-    return f"find the process with `ss -ltnp '{numbers}'`, then: kill -HUP PID"
+    if pids:
+        numbers = list(dict.fromkeys(pids))
+        look = f"look with `ps -fp {','.join(map(str, numbers))}` whose process it is"
+        told = " or ".join(f"kill -HUP {pid}" for pid in numbers)
+        return f"{look}; if it is sendmail: {told}; if another program has taken the port: stop it and start sendmail"
+    ports = " or ".join(f"sport = :{daemon.port}" for daemon in found.site.daemons if daemon.port)
+    return f"find sendmail's process with `ss -ltnp '{ports}'`, then: kill -HUP PID"
 
 
 @dataclass

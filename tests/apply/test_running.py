@@ -99,8 +99,23 @@ def test_one_that_cannot_be_told_is_refused(paths: HostPaths) -> None:
 
         assert f"held by process {os.getpid()}" in refusal.sentence
         assert f"kill -HUP {os.getpid()}" in refusal.way_on
+        assert "if another program has taken the port" in refusal.way_on
         assert "--emergency" in refusal.way_on
         assert Sendmail(True, ARGV) == running.look(here, paths, StartedBy(ARGV))
+
+
+def test_status_says_what_to_do_about_it(paths: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who looks is told the same as the one who was refused."""
+    seen = running.master.find
+    monkeypatch.setattr(running.master, "find", lambda site: replace(seen(site), blind=False))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = site(listener.getsockname()[1], paths, os.getuid() + 1)
+
+        style, words = running.words(here, paths, StartedBy(ARGV))
+
+    assert "error" == style
+    assert f"if it is sendmail: kill -HUP {os.getpid()}" in words
+    assert "if another program has taken the port: stop it and start sendmail" in words
 
 
 def test_one_that_a_hup_would_end_is_refused_without_a_command(paths: HostPaths) -> None:

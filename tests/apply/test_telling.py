@@ -298,3 +298,46 @@ def test_how_it_is_started_comes_from_the_inventory_and_the_last_healthy_state(h
     assert StartedBy(
         ("/usr/sbin/sendmail", "-bd", "-q1h"), "direct", ("systemctl", "restart", "sendmail.service")
     ) == started_by(look(host.ctx()))
+
+
+def test_plan_shows_that_apply_would_be_refused(host: Host) -> None:
+    """Also where no file changes: "nothing to do" alone would be half of the truth."""
+    operations.apply_plan(host.ctx())
+    assert [] == operations.plan_host(host.ctx()).data["plan"]["refusals"]
+    host.machine.lost = LOST
+
+    planned = operations.plan_host(host.ctx())
+
+    assert f"refused: {LOST}" in text(planned)
+    assert [LOST] == [refusal["reason"] for refusal in planned.data["plan"]["refusals"]]
+
+
+def test_plan_shows_what_an_emergency_left_over(host: Host) -> None:
+    """As status does: a filter that the next apply stops, and a sendmail that it tells first."""
+    operations.apply_plan(host.ctx())
+    host.machine.lost = LOST
+    operations.disable_filter(host.ctx(), "signer", emergency=True)
+    host.machine.lost = ""
+
+    for shown in (operations.plan_host(host.ctx()), operations.status(host.ctx())):
+        assert "not stopped yet: signer" in text(shown)
+        assert "sendmail was not told of the last change" in text(shown)
+
+    operations.apply_plan(host.ctx())
+    for shown in (operations.plan_host(host.ctx()), operations.status(host.ctx())):
+        assert "not stopped yet" not in text(shown)
+        assert "not told" not in text(shown)
+
+
+@pytest.mark.parametrize("emergency", [False, True])
+def test_that_sendmail_does_not_run_is_said(host: Host, emergency: bool) -> None:
+    """Where no file has to change, and nobody was told: 0 does not hide that no mail is taken."""
+    operations.apply_plan(host.ctx())
+    operations.disable_filter(host.ctx(), "signer")
+    assert "does not run" not in text(operations.disable_filter(host.ctx(), "signer", emergency=emergency))
+    host.machine.ran = False
+
+    outcome = operations.disable_filter(host.ctx(), "signer", emergency=emergency)
+
+    assert Status.OK == outcome.status
+    assert "sendmail does not run; it reads sendmail.cf when it starts" in text(outcome)
