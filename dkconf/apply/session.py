@@ -15,7 +15,7 @@ from dkconf.apply.context import Context, Line
 from dkconf.apply.disk import RealSystem
 from dkconf.apply.git import Commit, commit_of
 from dkconf.apply.machine import FilesOnly, Machine
-from dkconf.apply.owner import OTHER_HOST, Owner, foreign
+from dkconf.apply.owner import OTHER_HOST, Owner, foreign, same
 from dkconf.apply.owner import refusal as other_host
 from dkconf.apply.revert import recover
 from dkconf.apply.steps import hook_from_environment
@@ -76,7 +76,11 @@ class Session:
 
     def host_of(self, desired: DesiredState) -> str:
         """Return the host that a new generation of this older state is made for."""
-        return self.new_host or (self.last.desired.host if self.last else desired.host)
+        before = self.last.desired.host if self.last else desired.host
+        owner = self.engine.owner.read()
+        # Whoever has gone on with another host's state where no file had to change made no generation of this name.
+        named = owner.host if owner and owner.host and not same(owner.host, before) else before
+        return self.new_host or named
 
     @property
     def went_back(self) -> str:
@@ -222,6 +226,8 @@ def _go_on(session: Session, emergency: bool, unattended: bool) -> Session:
         session.ctx.say("warn", f"{refusal.sentence}; in an emergency it goes on all the same")
     elif OTHER_HOST in session.ctx.accept_risk:
         engine.owner.write(Owner(name, engine.this_machine))
+        before = owner.host or owner.machine
+        session.ctx.say("warn", f"{engine.state_dir}: was the state of {before}, and is {name}'s from now on")
     else:
         raise Refused([refusal])
     return replace(session, new_host=name)

@@ -207,3 +207,18 @@ def test_two_names_of_one_host(one: str, other: str, alike: bool) -> None:
 def test_whose_it_is(owner: Owner | None, given: str, machine: str, other: bool) -> None:
     """--host wins; else the machine's own name when the state was made; else the name in the inventory."""
     assert other == foreign(owner, given, machine)
+
+
+def test_a_later_change_is_of_the_new_name(clone: Host) -> None:
+    """Also where the run with the flag changed no file: the other host's entry in the inventory is left alone."""
+    accepted = operations.recover(clone.ctx(accept_risk=frozenset({"other-host"})))
+    assert any(f"is {CLONE}'s from now on" in line for _, line in accepted.lines)
+
+    operations.disable_filter(clone.ctx(), "signer")
+
+    assert CLONE == host_of_newest(clone)
+    text = clone.inventory.read_text()
+    assert 1 == text.count("disabled_filters: [signer]")
+    clones, _, others = text.partition(f"  {CLONE}:\n")[2].partition(f"  {HERE}:\n")
+    assert "disabled_filters: [signer]" in clones
+    assert "disabled_filters: [signer]" not in others
