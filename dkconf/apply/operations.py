@@ -79,9 +79,7 @@ def _shown(session: Session, order: Order) -> Outcome:
         (*_other_host(session), *safety.refusals(plan, take_over=order.take_over)), session.ctx.accept_risk
     )
     shown = replace(plan, problems=(*refusals, *_cannot_be_told(session, order)))
-    lines: list[Line] = [*render(shown), *left_over(session)]
-    if session.engine.journal.read() is not None:
-        lines.append(("warn", "an earlier change is not over: see `dkconf status`"))
+    lines: list[Line] = [*_under_way(session), *render(shown), *left_over(session)]
     saved = shown.to_json(
         plan_id=secrets.token_hex(16),
         created=utc(clock.wall()),
@@ -91,6 +89,19 @@ def _shown(session: Session, order: Order) -> Outcome:
     )
     changed = not plan.empty or any(d.matters for d in plan.drift)
     return Outcome(Status.OK, tuple(lines), {"plan": saved, "changed": changed}, changed)
+
+
+def _under_way(session: Session) -> tuple[Line, ...]:
+    """Return a warning, above the plan, where an earlier change is not over: what is compared may be half of it."""
+    journal = session.engine.journal.read()
+    if journal is None:
+        return ()
+    words = (
+        "was interrupted, and this plan compares with what it left; `dkconf recover` repairs that"
+        if journal.phase != "confirming"
+        else "waits for its confirmation, and until then apply is answered with 6: see `dkconf status`"
+    )
+    return (("warn", f"{journal.command} {words}"),)
 
 
 def _cannot_be_told(session: Session, order: Order) -> tuple[Refusal, ...]:

@@ -79,6 +79,19 @@ def test_status_of_an_interrupted_run(host: Host) -> None:
     assert "apply" == outcome.data["interrupted"]
     assert before == host.system.files
 
+    first = operations.plan_host(host.ctx()).lines[0][1]
+    assert "apply was interrupted, and this plan compares with what it left; `dkconf recover` repairs that" == first
+
+
+def test_plan_while_a_change_waits(host: Host) -> None:
+    """Above everything else: apply would not carry the plan out now."""
+    operations.apply_plan(host.ctx(), confirm_timeout=60)
+
+    assert "apply waits for its confirmation" in operations.plan_host(host.ctx()).lines[0][1]
+
+    operations.confirm(host.ctx())
+    assert "confirmation" not in operations.plan_host(host.ctx()).lines[0][1]
+
 
 def test_status_in_two_columns(host: Host) -> None:
     """Changed since written, and what apply would do, side by side."""
