@@ -284,9 +284,9 @@ def loads(text: str, *, name: str = "") -> Settings:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError([f"{prefix}is no TOML: {str(error)[:1].lower()}{str(error)[1:]}"]) from None
+        raise SettingsError([f"{prefix}is not TOML: {str(error)[:1].lower()}{str(error)[1:]}"]) from None
     except RecursionError:
-        raise SettingsError([f"{prefix}is no TOML: nested too deeply"]) from None
+        raise SettingsError([f"{prefix}is not TOML: nested too deeply"]) from None
     reader = _Reader()
     values: dict[str, Any] = {}
     names: dict[str, list[str]] = {"": list(_SECTIONS)}

@@ -84,7 +84,7 @@ def test_all_problems_are_reported_at_once() -> None:
 @pytest.mark.parametrize(
     "text, problem",
     [
-        ("socket = ", "is no TOML"),
+        ("socket = ", "is not TOML"),
         ("keys = 3\nsocket='inet:1'", "keys: is no list of tables; write [[keys]] before each key"),
         ("socket = 'inet:1'\nsigning = 1", "signing: 1 is no table; write [signing]"),
         ("socket = 'inet:1'\nconditions = 1", "conditions: 1 is no table; write [conditions]"),
@@ -97,7 +97,7 @@ def test_all_problems_are_reported_at_once() -> None:
             "write an address, ADDRESS:PORT or [IPv6]:PORT",
         ),
         ("socket = 'inet:1'\nroles = []", "roles: is empty; name at least one"),
-        ("x = " + "[" * 100_000, "is no TOML"),
+        ("x = " + "[" * 100_000, "is not TOML"),
     ],
 )
 def test_a_fault_says_what_would_be_right(text: str, problem: str) -> None:
