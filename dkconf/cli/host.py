@@ -49,7 +49,7 @@ class Duration(IntParamType):
             return value
         found = re.fullmatch(r"(\d{1,7})([smhd]?)", str(value))
         if not found:
-            self.fail(f'"{value}" is no duration; write seconds, or 90s, 10m, 2h, 1d', param, ctx)
+            self.fail(f'"{value}" is not a duration; write seconds, or 90s, 10m, 2h, 1d', param, ctx)
         return int(found[1]) * self.units[found[2]]
 
 

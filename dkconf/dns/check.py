@@ -24,7 +24,7 @@ def key_problem(wanted: TxtRecord, answer: TxtAnswer) -> str:
     try:
         published = keyrecord.parse(answer.strings[0])
     except keyrecord.KeyRecordError as error:
-        return f"{wanted.name}: the published record is no key record ({error})"
+        return f"{wanted.name}: the published record is not a key record ({error})"
     own = keyrecord.parse(wanted.value)
     if not published.public:
         return f"{wanted.name}: the published key is revoked (p= is empty)"

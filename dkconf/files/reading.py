@@ -83,7 +83,7 @@ def told(path: str) -> Iterator[None]:
     except OSError as error:
         raise FileProblem(f"{path}: cannot be read ({said(error)})") from error
     except ValueError:  # a NUL in it, or what no file system can encode
-        raise FileProblem(f"{path!a}: is no path; it holds a character that no path can have") from None
+        raise FileProblem(f"{path!a}: is not a path; it holds a character that no path can have") from None
 
 
 def regular(path: str, handle: int, folder: int, closed: bool = False) -> int:

@@ -93,7 +93,7 @@ def test_only_regular_files(tmp_path: Path, kind: str) -> None:
 
 def test_no_path_at_all() -> None:
     """A NUL from a settings file is told, not an internal error."""
-    with pytest.raises(FileProblem, match="is no path"):
+    with pytest.raises(FileProblem, match="is not a path"):
         read_file("/etc/a\0b", limit=10)
 
 
