@@ -344,17 +344,36 @@ def test_no_word_of_the_pid_file_is_executed(tmp_path: Path, line: str) -> None:
         assert lab.path(PID_FILE).read_text().split("\n")[1] == " ".join(SENDMAIL)
 
 
-def test_a_sendmail_that_a_hup_would_end_is_not_ended(tmp_path: Path) -> None:
-    """No inventory, and a record that is not root's: 8 before anything; in an emergency it is written, not told."""
+def without_argv(lab: Lab, fault: Fault) -> None:
+    """Write an inventory that calls the filter and does not say how sendmail is started."""
+    yaml = inventory.external("fault", fault.port, roles="verify", schemes="")
+    path = inventory.write(lab, yaml, ["fault"], domains=())
+    text = path.read_text()
+    start, end = text.index("      sendmail:\n"), text.index("]", text.index("      sendmail:\n")) + 1
+    path.write_text(text[:start].replace("    services:\n", "") + text[end:].lstrip("\n"))
+
+
+def test_a_record_that_was_moved_away_is_not_hidden(tmp_path: Path) -> None:
+    """The mail user puts another file in its place; sendmail keeps its own open, and is started again by that."""
     require()
     with Lab(tmp_path / "lab") as lab:
         start_without_path(lab)
-        fault = Fault(lab).start()
-        yaml = inventory.external("fault", fault.port, roles="verify", schemes="")
-        path = inventory.write(lab, yaml, ["fault"], domains=())
-        text = path.read_text()
-        start, end = text.index("      sendmail:\n"), text.index("]", text.index("      sendmail:\n")) + 1
-        path.write_text(text[:start].replace("    services:\n", "") + text[end:].lstrip("\n"))
+        without_argv(lab, Fault(lab).start())
+        plant(lab, "sendmail -L sm-mta -bd -q1m -C /tmp/evil.cf")
+
+        applied = lab.dkconf("apply", "--yes")
+
+        assert 0 == applied.status, applied
+        assert lab.path(PID_FILE).read_text().split("\n")[1] == " ".join(SENDMAIL)
+
+
+def test_a_sendmail_that_a_hup_would_end_is_not_ended(tmp_path: Path) -> None:
+    """No inventory, and a record that others can write: 8 before anything; in an emergency it is written, not told."""
+    require()
+    with Lab(tmp_path / "lab") as lab:
+        start_without_path(lab)
+        without_argv(lab, Fault(lab).start())
+        lab.run("chmod", "0666", PID_FILE)
         plant(lab, "sendmail -L sm-mta -bd -q1m -C /tmp/evil.cf")
 
         refused = lab.dkconf("apply", "--yes")
