@@ -133,13 +133,13 @@ def _own_files(process: Facts) -> Iterator[str]:
     except OSError:
         return
     for name in names:
-        path = f"/proc/{process.pid}/fd/{name}"
-        found = known(path)
+        found = known(f"/proc/{process.pid}/fd/{name}")
         if found is None or not stat.S_ISREG(found.st_mode):
             continue
         try:
             # Opened through the descriptor: this is the file that was written.
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            handle = os.open(f"/proc/{process.pid}/fd/{name}", flags)
         except OSError:
             continue
         try:
