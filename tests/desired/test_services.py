@@ -281,7 +281,9 @@ class Script:
     program: Path
 
     def run(self, verb: str) -> int:
-        return subprocess.run(["sh", str(self.path), verb], capture_output=True, check=False, timeout=60).returncode
+        # The tests may run where SIGHUP is ignored (nohup), and a shell cannot trap what is ignored at its start.
+        heard = ["env", "--default-signal=HUP", "sh", str(self.path), verb]
+        return subprocess.run(heard, capture_output=True, check=False, timeout=60).returncode
 
     @property
     def pid(self) -> int:
