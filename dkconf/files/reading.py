@@ -115,8 +115,8 @@ def read_handle(handle: int, path: str, limit: int) -> bytes:
 def read_given(path: str, *, limit: int) -> bytes:
     """Return the content of a file that the user names on the command line, or of the pipe that he gives.
 
-    A pipe is waited for: `-`, /dev/stdin, /dev/fd/N (`<(command)` in bash), and a named pipe of his own. /dev/null is
-    empty.
+    A pipe is waited for where it is open already: `-`, /dev/stdin, /dev/fd/N (`<(command)` in bash). A named pipe is
+    refused, since nobody may ever write to it. /dev/null is empty.
 
     Raises:
         As `read_file`.
@@ -124,8 +124,6 @@ def read_given(path: str, *, limit: int) -> bytes:
     if path == os.devnull:
         return b""
     handle = given_descriptor(path)
-    if handle is None:
-        handle = _own_pipe(path)
     if handle is None:
         return read_file(path, limit=limit)
     try:
@@ -152,21 +150,6 @@ def given_descriptor(path: str, *, standard: int = 0) -> int | None:
         return os.dup(wanted)
     except OSError as error:
         raise FileProblem(f"{path}: is not open ({said(error)})") from error
-
-
-def _own_pipe(path: str) -> int | None:
-    """Return a descriptor of a named pipe of the caller's, which is what `<(command)` is where /dev/fd is not."""
-    try:
-        info = os.stat(path, follow_symlinks=False)
-        if not stat.S_ISFIFO(info.st_mode) or info.st_uid != os.geteuid():
-            return None
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if stat.S_ISFIFO(os.fstat(handle).st_mode):
-        return handle
-    os.close(handle)
-    return None
 
 
 def _up_to(handle: int, octets: int, expected: int) -> bytes:
