@@ -12,21 +12,19 @@ which is also what the next run does after a crash, and what the watcher does wh
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from dkconf.apply.clock import Clock
-from dkconf.apply.generations import Generations, Manifest
-from dkconf.apply.journal import Deadline, FileStep, Journal, JournalStore, Outstanding, Phase, ServiceStep
-from dkconf.apply.machine import Judged, Machine, Sendmail, StartedBy
-from dkconf.apply.originals import Originals
-from dkconf.apply.owner import Owner, OwnerStore
-from dkconf.apply.signals import Signals
-from dkconf.apply.system import System
+from dkconf.apply.engine import Engine, finish
+from dkconf.apply.generations import Manifest
+from dkconf.apply.journal import Deadline, FileStep, Journal, Outstanding, Phase, ServiceStep
+from dkconf.apply.owner import Owner
+from dkconf.apply.revert import revert
 from dkconf.desired.state import HostPaths, ManagedDirectory, Service, SystemUser
 from dkconf.errors import DkconfError, NotReverted, NotTold, PlanStale, Reverted
+from dkconf.host.machine import Judged, Sendmail, StartedBy
 from dkconf.plan.actual import FileDigest, FileState
 
 TOLD_MARGIN_SECONDS = 0.5
@@ -87,30 +85,6 @@ class Work:
     started_by: StartedBy = field(default_factory=StartedBy)
     untold_stays: bool = False
     """An emergency: the change stays also where sendmail could not be told of it. It is said, and noted."""
-
-
-@dataclass
-class Engine:
-    """The things that carry a change out."""
-
-    system: System
-    machine: Machine
-    clock: Clock
-    state_dir: str
-    say: Callable[[str, str], None]
-    signals: Signals = field(default_factory=Signals)
-    told_at: float = 0.0
-    """When sendmail was told of the change, epoch seconds; its older children may call the old filters."""
-    this_machine: str = ""
-    """The machine's own name; "" = it does not count, as in another root."""
-    untold: str = ""
-    """Why it was not told, where the change stays all the same."""
-
-    def __post_init__(self) -> None:
-        self.journal = JournalStore(self.system, self.state_dir)
-        self.generations = Generations(self.system, self.state_dir)
-        self.originals = Originals(self.system, self.state_dir)
-        self.owner = OwnerStore(self.system, self.state_dir)
 
 
 def activate(engine: Engine, work: Work) -> Outstanding | None:
@@ -319,8 +293,6 @@ def _go_back(engine: Engine, cause: Exception) -> NoReturn:
     Raises:
         Reverted, NotReverted: Always one of them.
     """
-    from dkconf.apply.revert import revert
-
     # Of a fault of ours only its kind: its text may quote what it worked on.
     ours = not isinstance(cause, DkconfError | OSError)
     what = f"internal error: {type(cause).__name__}" if ours else str(cause)
@@ -344,18 +316,3 @@ def _commit(engine: Engine, work: Work, journal: Journal) -> None:
     journal = replace(journal, phase=phase, after=after)
     engine.journal.write(journal)
     finish(engine, journal)
-
-
-def finish(engine: Engine, journal: Journal) -> None:
-    """Put the generation in force; also what recovery does with a committed journal."""
-    generations = engine.generations
-    generations.publish(journal.generation)
-    if generations.current() != journal.generation and journal.moves:
-        generations.set_current(journal.generation)
-    engine.journal.set_overrides(journal.overrides)
-    if journal.phase == "confirming":
-        return
-    has_more = bool(journal.after.stop or journal.after.remove)
-    engine.journal.set_outstanding(journal.after if has_more else None)
-    engine.journal.end()
-    generations.prune()

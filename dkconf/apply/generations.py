@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dkconf.apply.system import System
 from dkconf.desired.state import DesiredState
 from dkconf.errors import DkconfError
+from dkconf.host.system import System
 from dkconf.plan import forms
 from dkconf.plan.actual import FileDigest, FileState, LastApplied
 from dkconf.plan.codec import from_json, to_json

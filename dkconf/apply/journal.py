@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from dkconf.apply.machine import Sendmail
-from dkconf.apply.system import TEMPORARY, System
 from dkconf.desired.state import HostPaths, Service
 from dkconf.errors import DkconfError
+from dkconf.host.machine import Sendmail
+from dkconf.host.system import TEMPORARY, System
 from dkconf.plan import forms
 from dkconf.plan.actual import FileDigest, FileState
 from dkconf.plan.codec import from_json, to_json

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dkconf import keys
 from dkconf.apply.journal import Outstanding
-from dkconf.apply.machine import Machine
-from dkconf.apply.system import System
 from dkconf.desired.state import DesiredState, KeyFile, ManagedFile
+from dkconf.host.machine import Machine
+from dkconf.host.system import System
 from dkconf.plan.actual import ActualState, FileState, KeyState, LastApplied
 
 

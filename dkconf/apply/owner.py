@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dkconf.apply.system import System
 from dkconf.errors import DkconfError, Refusal
+from dkconf.host.system import System
 from dkconf.plan import forms
 from dkconf.plan.actual import FileState
 from dkconf.plan.codec import from_json, to_json

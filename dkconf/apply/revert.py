@@ -7,7 +7,7 @@ way there.
 
 from __future__ import annotations
 
-from dkconf.apply.activate import Engine
+from dkconf.apply.engine import Engine, finish
 from dkconf.apply.journal import FileStep, Journal
 from dkconf.errors import DkconfError, NotTold
 from dkconf.plan.actual import FileState
@@ -140,8 +140,6 @@ def recover(engine: Engine, *, booting: bool = False) -> tuple[str, ...]:
     Raises:
         DkconfError: The state on disk is damaged, or the machine said no.
     """
-    from dkconf.apply.activate import finish
-
     journal = engine.journal.read()
     if journal is None:
         engine.journal.sweep()

@@ -82,7 +82,7 @@ def host_name(given: str | None, known: Iterable[str]) -> str:
     Raises:
         UsageProblem: The inventory has no such host.
     """
-    from dkconf.spec.hosts import no_such_host, own_name
+    from dkconf.inventory.hosts import no_such_host, own_name
 
     names = list(known)
     wanted = given or own_name(os.uname().nodename, names)

@@ -26,7 +26,7 @@ from dkconf.cli.common import (
 from dkconf.errors import Status
 
 if TYPE_CHECKING:
-    from dkconf.apply.context import Context, Outcome
+    from dkconf.operations.context import Context, Outcome
 
     IntParamType = click.ParamType[int, Any]
 else:
@@ -100,7 +100,7 @@ detailed = click.option(
 
 def _context(options: dict[str, Any], *, asks: bool = False, title: str = "", need_inventory: bool = True) -> Context:
     """Return the `Context` of one call; with `asks`, a terminal is asked before anything changes."""
-    from dkconf.apply.context import Context
+    from dkconf.operations.context import Context
 
     as_json = bool(options.get("as_json"))
 
@@ -148,7 +148,7 @@ def plan(out: str | None, markdown: tuple[str, str] | None, detailed_exitcode: b
 
         click.echo(merge_request.compare(Path(markdown[0]), Path(markdown[1])), nl=False)
         return Status.OK
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     outcome = operations.plan_host(_context(options))
     if out:
@@ -167,7 +167,7 @@ def plan(out: str | None, markdown: tuple[str, str] | None, detailed_exitcode: b
 @drain
 def apply(plan_file: str | None, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
     """Make this host what the inventory says, checked before and after; with PLAN.json, exactly that plan."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     context = _context(options, asks=True, title="Apply this?")
     outcome = operations.apply_plan(context, plan_file, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
@@ -179,7 +179,7 @@ def apply(plan_file: str | None, confirm_timeout: int | None, drain_timeout: int
 @detailed
 def status(detailed_exitcode: bool, **options: Any) -> int:
     """Show filters and whether they answer, keys, the generation in force, overrides, and drift."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     outcome = operations.status(_context(options, need_inventory=False))
     return _conclude(outcome, options["as_json"], detailed_exitcode)
@@ -190,7 +190,7 @@ def status(detailed_exitcode: bool, **options: Any) -> int:
 @accept_risk_option
 def confirm(**options: Any) -> int:
     """Keep what an apply with --confirm-timeout has changed."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     return _conclude(operations.confirm(_context(options, need_inventory=False)), options["as_json"])
 
@@ -207,7 +207,7 @@ def rollback(number: int | None, confirm_timeout: int | None, drain_timeout: int
 
     Needs no network, no git and no inventory.
     """
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     context = _context(options, asks=True, title="Go back?", need_inventory=False)
     outcome = operations.rollback(context, number, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
@@ -222,7 +222,7 @@ def generations(ctx: click.Context, /, **options: Any) -> int | None:
     ctx.obj = options
     if ctx.invoked_subcommand:
         return None
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     return _conclude(operations.generations(_context(options, need_inventory=False)), options["as_json"])
 
@@ -240,7 +240,7 @@ def _inner(options: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
 @click.pass_obj
 def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -> int:
     """Show what differs between generation A and generation B."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     options = _inner(options, outer)
     return _conclude(operations.generations_diff(_context(options, need_inventory=False), a, b), options["as_json"])
@@ -254,7 +254,7 @@ def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -
 @click.pass_obj
 def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **options: Any) -> int:
     """Keep generation N however many come after it."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     options = _inner(options, outer)
     context = _context(options, need_inventory=False)
@@ -274,7 +274,7 @@ def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **optio
 @drain
 def disable_filter(name: str, emergency: bool, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
     """Stop calling filter NAME: sendmail first, then its last connections, then the filter itself."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     context = _context(options, asks=not emergency, title=f"Turn {name} off?", need_inventory=False)
     outcome = operations.disable_filter(
@@ -291,7 +291,7 @@ def disable_filter(name: str, emergency: bool, confirm_timeout: int | None, drai
 @drain
 def enable_filter(name: str, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
     """Call filter NAME again: it must answer, and its signature must verify, before sendmail is told."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     context = _context(options, asks=True, title=f"Turn {name} on?", need_inventory=False)
     outcome = operations.enable_filter(context, name, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
@@ -305,7 +305,7 @@ def enable_filter(name: str, confirm_timeout: int | None, drain_timeout: int, **
 @drain
 def release(drain_timeout: int, **options: Any) -> int:
     """Take dkconf out of this host and leave it as it was found."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     context = _context(options, asks=True, title="Release this host?", need_inventory=False)
     return _conclude(operations.release(context, drain_timeout=drain_timeout), options["as_json"])
@@ -317,7 +317,7 @@ def release(drain_timeout: int, **options: Any) -> int:
 @accept_risk_option
 def recover(boot: bool, **options: Any) -> int:
     """Finish or undo a run that was cut off, and honour a deadline that has passed."""
-    from dkconf.apply import operations
+    from dkconf.operations import operations
 
     outcome = operations.recover(_context(options, need_inventory=False), boot=boot)
     return _conclude(outcome, options["as_json"])

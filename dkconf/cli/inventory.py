@@ -19,7 +19,7 @@ from dkconf.cli.common import (
 from dkconf.errors import DkconfError, Status, UsageProblem
 
 if TYPE_CHECKING:
-    from dkconf.spec.model import Inventory
+    from dkconf.inventory.model import Inventory
 
 FORMATS = ("text", "json", "github", "gitlab", "sarif", "junit")
 
@@ -30,11 +30,11 @@ def read_inventory(given: str | None) -> Inventory:
     Raises:
         InventoryInvalid: With every problem, each at its place.
     """
-    from dkconf import spec
+    from dkconf.inventory import load as load_inventory
 
     path = inventory_path(given)
     assert path is not None
-    return spec.load(path).inventory
+    return load_inventory(path).inventory
 
 
 @click.command()
@@ -70,9 +70,9 @@ def schema() -> int:
     """Print the inventory's JSON Schema, for editors."""
     import json
 
-    from dkconf import spec
+    from dkconf.inventory import schema
 
-    click.echo(json.dumps(spec.schema(), indent=2))
+    click.echo(json.dumps(schema(), indent=2))
     return Status.OK
 
 

@@ -21,8 +21,8 @@ from dkconf.cli.inventory import columns, must_know, plain, read_inventory
 from dkconf.errors import DkconfError, Status, UsageProblem
 
 if TYPE_CHECKING:
+    from dkconf.inventory.model import Inventory
     from dkconf.keys import GeneratedKey, KeyRequest
-    from dkconf.spec.model import Inventory
 
 WITHOUT_KEY = ("percolating", "revoked", "removed")
 """States of a selector in which no key is made any more."""

@@ -74,9 +74,9 @@ def init(
 @option_json
 def fmt(paths: tuple[str, ...], inventory: str | None, only_check: bool, as_json: bool) -> int:
     """Put inventories into the one canonical form, comments kept; default ./inventory.yaml."""
+    from dkconf.inventory.loader import read
     from dkconf.repo import layout
     from dkconf.repo.rendered import diff
-    from dkconf.spec.loader import read
 
     if paths and inventory:
         raise UsageProblem("the inventory is named twice; give PATH or -i, not both")
@@ -107,7 +107,7 @@ def fmt(paths: tuple[str, ...], inventory: str | None, only_check: bool, as_json
 @option_json
 def explain_rule(rule: str | None, as_json: bool) -> int:
     """Say more about a rule that `check` names; without ID, list all rules."""
-    from dkconf.spec.rules import RULES
+    from dkconf.inventory.rules import RULES
 
     if rule is None:
         rows = [(r.id, r.severity, r.title) for r in RULES.values()]

@@ -30,8 +30,8 @@ from dkconf.desired.state import (
     SystemUser,
 )
 from dkconf.filter.config import ONLY_AT_START, dumps
-from dkconf.spec.hosts import no_such_host
-from dkconf.spec.model import Filter, FilterService, Host, Inventory
+from dkconf.inventory.hosts import no_such_host
+from dkconf.inventory.model import Filter, FilterService, Host, Inventory
 
 
 @dataclass(frozen=True, slots=True)

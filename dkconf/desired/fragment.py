@@ -13,7 +13,7 @@ from typing import Final
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.state import MilterFilter
 from dkconf.desired.templates import render
-from dkconf.spec.model import Filter, Milter, OnFailure, Timeouts
+from dkconf.inventory.model import Filter, Milter, OnFailure, Timeouts
 
 MAX_FILTERS: Final = 24
 """sendmail's MAXFILTERS is 25, and counts one more than it takes."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.signing import SigningKey
-from dkconf.spec.model import Action, Conditions, Filter
+from dkconf.inventory.model import Action, Conditions, Filter
 
 DK_FILTER_OPTIONS: Final[Mapping[str, bool]] = {
     letter: letter in "abcCdiImMoPpsSTuU" for letter in "aAbcCdDfhHiIklmMopPqRsSTuUV"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from dkconf.desired.state import HostPaths
-from dkconf.spec.model import Host, Paths, Platform
+from dkconf.inventory.model import Host, Paths, Platform
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dkconf.desired.errors import NotRenderable
 from dkconf.desired.state import TxtRecord
 from dkconf.dkim.keyrecord import format_record
 from dkconf.domainkeys import policyrecord
+from dkconf.inventory.model import Domain, Inventory
 from dkconf.keys.public import PublicHalf
-from dkconf.spec.model import Domain, Inventory
 
 PublicKeys = Mapping[tuple[str, str], PublicHalf]
 

@@ -16,7 +16,7 @@ from dkconf.desired.zonetext import zone_lines
 from dkconf.files.making import make_folders
 from dkconf.files.reading import FileProblem, read_file
 from dkconf.files.trees import Below
-from dkconf.spec.model import Inventory
+from dkconf.inventory.model import Inventory
 
 LIST_NAME = ".dkconf-rendered"
 DNS_DIRECTORY = "dns"

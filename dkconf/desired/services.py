@@ -17,7 +17,7 @@ from dkconf.desired.platform import PlatformFacts
 from dkconf.desired.quoting import plain_word, shell_quoted
 from dkconf.desired.state import HostPaths, ManagedDirectory, ManagedFile, Service
 from dkconf.desired.templates import render
-from dkconf.spec.model import Filter, FilterService, Host, ServiceManager
+from dkconf.inventory.model import Filter, FilterService, Host, ServiceManager
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 

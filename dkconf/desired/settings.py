@@ -8,7 +8,7 @@ from dkconf.desired.errors import NotRenderable
 from dkconf.desired.signing import SigningKey
 from dkconf.dkim.choice import DEFAULT_OVERSIGN
 from dkconf.filter import config
-from dkconf.spec.model import Conditions, Filter
+from dkconf.inventory.model import Conditions, Filter
 
 
 def _conditions(table: Conditions, scheme: str) -> config.Conditions:

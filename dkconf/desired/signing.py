@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dkconf.desired.errors import NotRenderable
 from dkconf.desired.state import HostPaths, Signature
-from dkconf.spec.model import Filter, Host, Inventory, Scheme, Selector
+from dkconf.inventory.model import Filter, Host, Inventory, Scheme, Selector
 
 SCHEME_ORDER: tuple[Scheme, ...] = ("domainkeys", "dkim")
 """DomainKeys first, then DKIM above it, so that the DKIM signature may cover the other."""

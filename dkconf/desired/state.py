@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dkconf.spec.model import OnFailure, Role, Scheme, ServiceManager, Timeouts
+from dkconf.inventory.model import OnFailure, Role, Scheme, ServiceManager, Timeouts
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from dkconf.errors import DkconfError
 from dkconf.files.folders import ANYWHERE
 from dkconf.files.looking import look
 from dkconf.files.reading import FileProblem, read_file
+from dkconf.inventory.model import Inventory
 from dkconf.keys.faults import file_faults
 from dkconf.keys.pairs import private_path
 from dkconf.keys.public import KeyFileError, PublicHalf, parse_der
-from dkconf.spec.model import Inventory
 
 MAX_PRIVATE_OCTETS = 65536
 """RSA-16384 takes 12 KiB in PEM; a larger file is no key."""

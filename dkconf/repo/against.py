@@ -11,12 +11,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from dkconf import spec
 from dkconf.files.reading import FileProblem, read_file
-from dkconf.spec import ignores
-from dkconf.spec.findings import Skipped, quote
-from dkconf.spec.model import Inventory
-from dkconf.spec.references import Checker
+from dkconf.inventory import RULES, InventoryInvalid, Loaded, ignores, load_octets
+from dkconf.inventory.findings import Skipped, quote
+from dkconf.inventory.model import Inventory
+from dkconf.inventory.references import Checker
 
 from . import git, history
 from .changes import differences
@@ -27,14 +26,12 @@ MAX_KEY_OCTETS = 16384
 """RSA-16384 in PEM takes 2.8 KiB; a larger file is no public key."""
 
 
-def compare(
-    report: Report, new: spec.Loaded | None, repository: git.Repository | None, path: Path, revision: str
-) -> Report:
+def compare(report: Report, new: Loaded | None, repository: git.Repository | None, path: Path, revision: str) -> Report:
     """Return the report with the changes since a revision, and with the findings about them."""
     old, skipped = _at(repository, path, revision)
     if old is None or new is None or new.checker is None:
         reason = skipped or "the inventory has errors"
-        names = [rule.id for rule in spec.RULES.values() if rule.scope == "history"]
+        names = [rule.id for rule in RULES.values() if rule.scope == "history"]
         return replace(report, skipped=(*report.skipped, *(Skipped(name, reason) for name in names)), against=revision)
     assert repository is not None
     before, commit = old
@@ -77,8 +74,8 @@ def _at(repository: git.Repository | None, path: Path, revision: str) -> tuple[t
             return None, f"this clone lacks the contents of {revision}, fetch them"
         return (Inventory({}, {}, {}), commit), ""
     try:
-        return (spec.load_octets(octets, f"{revision}:{path.name}").inventory, commit), ""
-    except spec.InventoryInvalid:
+        return (load_octets(octets, f"{revision}:{path.name}").inventory, commit), ""
+    except InventoryInvalid:
         return None, f"the inventory at {revision} has errors"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from dkconf.spec.rules import RULES
+from dkconf.inventory.rules import RULES
 
 from .report import Report, fingerprints
 

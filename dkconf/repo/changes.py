@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import TypeVar
 
-from dkconf.spec.lint import on
-from dkconf.spec.model import Domain, Host, Inventory
+from dkconf.inventory.lint import on
+from dkconf.inventory.model import Domain, Host, Inventory
 
 from .report import Change
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dkconf import spec
 from dkconf.files.looking import is_folder, look
 from dkconf.files.problems import kind
 from dkconf.files.reading import FileProblem, read_file
-from dkconf.spec import ignores
-from dkconf.spec.findings import Finding, Skipped, in_order, quote
-from dkconf.spec.model import Inventory
-from dkconf.spec.references import Checker
-from dkconf.spec.rules import RULES
+from dkconf.inventory import InventoryInvalid, Loaded, Rule, ignores
+from dkconf.inventory import load as load_inventory
+from dkconf.inventory.findings import Finding, Skipped, in_order, quote
+from dkconf.inventory.model import Inventory
+from dkconf.inventory.references import Checker
+from dkconf.inventory.rules import RULES
 
 from . import git
 from .report import Report
@@ -48,8 +48,8 @@ def check(path: Path, against: str | None = None) -> Report:
     repository = git.find(path.parent)
     report = Report(str(path), (), root=str(repository.top if repository else path.parent.resolve()))
     try:
-        loaded = spec.load(path)
-    except spec.InventoryInvalid as invalid:
+        loaded = load_inventory(path)
+    except InventoryInvalid as invalid:
         report = replace(report, findings=invalid.findings)
         loaded = None
     report = _with(report, *_repository(repository, path))
@@ -75,7 +75,7 @@ def check(path: Path, against: str | None = None) -> Report:
     return replace(report, findings=in_order(report.findings))
 
 
-def _rules(scope: str) -> Iterator[spec.Rule]:
+def _rules(scope: str) -> Iterator[Rule]:
     return (rule for rule in RULES.values() if rule.scope == scope)
 
 
@@ -83,7 +83,7 @@ def _with(report: Report, findings: tuple[Finding, ...] | list[Finding], skipped
     return replace(report, findings=(*report.findings, *findings), skipped=(*report.skipped, *skipped))
 
 
-def _about_the_folder(report: Report, loaded: spec.Loaded, path: Path) -> Report:
+def _about_the_folder(report: Report, loaded: Loaded, path: Path) -> Report:
     checker = loaded.checker
     assert checker is not None
     findings, skipped = public_keys(checker, loaded.inventory, path.parent / "keys")

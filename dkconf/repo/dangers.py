@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from dkconf.spec.findings import quote
-from dkconf.spec.lint import signers
-from dkconf.spec.model import Conditions, Domain, Filter, Inventory
-from dkconf.spec.references import Checker
+from dkconf.inventory.findings import quote
+from dkconf.inventory.lint import signers
+from dkconf.inventory.model import Conditions, Domain, Filter, Inventory
+from dkconf.inventory.references import Checker
 
 from .changes import pairs
 

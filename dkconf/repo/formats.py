@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import groupby
 
-from dkconf.spec.findings import Finding
+from dkconf.inventory.findings import Finding
 
 from .report import Report, as_report, fingerprints
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dkconf import spec
-from dkconf.spec.findings import Skipped, quote
-from dkconf.spec.model import Inventory, Selector
-from dkconf.spec.references import Checker
+from dkconf.inventory import InventoryInvalid, load_octets
+from dkconf.inventory.findings import Skipped, quote
+from dkconf.inventory.model import Inventory, Selector
+from dkconf.inventory.references import Checker
 
 from . import git
 
@@ -51,8 +51,8 @@ class Versions:
         octets = self._repository.blob(commit, self._path) or b""
         self._octets += len(octets)
         try:
-            return spec.load_octets(octets, self._path).inventory
-        except spec.InventoryInvalid:
+            return load_octets(octets, self._path).inventory
+        except InventoryInvalid:
             return None
 
 

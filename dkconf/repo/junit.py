@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from html import escape
 
-from dkconf.spec.rules import RULES
+from dkconf.inventory.rules import RULES
 
 from .report import Report
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dkconf.errors import DkconfError
-from dkconf.spec.findings import InventoryInvalid
-from dkconf.spec.source import List, Map, Node, Scalar, Source, decode
-from dkconf.spec.tree import parse, without_collector
+from dkconf.inventory.findings import InventoryInvalid
+from dkconf.inventory.source import List, Map, Node, Scalar, Source, decode
+from dkconf.inventory.tree import parse, without_collector
 
 WIDTH = 110
 STEP = 2

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dkconf.errors import Status
-from dkconf.spec.findings import Finding, Skipped, in_order
+from dkconf.inventory.findings import Finding, Skipped, in_order
 
 
 @dataclass(frozen=True, slots=True)

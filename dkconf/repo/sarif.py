@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dkconf import __version__
-from dkconf.spec.rules import RULES
+from dkconf.inventory.rules import RULES
 
 from .report import Report, fingerprints, octets
 

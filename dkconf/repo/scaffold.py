@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkconf import __version__, spec
+from dkconf import __version__
 from dkconf.desired import render_tree, write_tree
 from dkconf.desired.templates import template_root
 from dkconf.errors import DkconfError
 from dkconf.files.looking import is_folder, is_there, list_folder
 from dkconf.files.making import make_folders
 from dkconf.files.writing import write_file
-from dkconf.spec import kinds
-from dkconf.spec.findings import quote
+from dkconf.inventory import kinds, load_octets, schema
+from dkconf.inventory.findings import quote
 
 FILES = {
     "inventory.yaml": "inventory.yaml",
@@ -103,7 +103,7 @@ def init(folder: Path, answers: Answers) -> list[str]:
     if others := [name for name in there if name not in ALREADY_FINE]:
         raise NotEmpty(f"{folder}: holds {', '.join(others[:5])}; init writes into a new or empty folder only")
     files = contents(answers)
-    loaded = spec.load_octets(files["inventory.yaml"].encode(), str(folder / "inventory.yaml"))
+    loaded = load_octets(files["inventory.yaml"].encode(), str(folder / "inventory.yaml"))
     tree = render_tree(loaded.inventory, {})
     for name, text in files.items():
         path = folder / name
@@ -120,7 +120,7 @@ def contents(answers: Answers) -> dict[str, str]:
     """Return the repository's own files, all but the rendering."""
     values = answers.values()
     files = {name: _filled(template, values) for name, template in FILES.items()}
-    files["inventory.schema.json"] = json.dumps(spec.schema(), indent=2, ensure_ascii=False) + "\n"
+    files["inventory.schema.json"] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     return files
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dkconf.apply import operations
-from dkconf.apply.steps import Hook
 from dkconf.errors import DkconfError, NotReverted, Reverted, Status
+from dkconf.host.steps import Hook
+from dkconf.operations import operations
 from dkconf.plan.actual import FileState
 from dkconf.sendmail import mc
-from tests.apply.conftest import CF_PATH, FRAGMENT, MC_PATH, STATE, Crash, Host, build_cf, make_host, make_own_host
+from tests.memoryhost import CF_PATH, FRAGMENT, MC_PATH, STATE, Crash, Host, build_cf, make_host, make_own_host
 
 Act = Callable[[Host], object]
 

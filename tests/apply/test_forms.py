@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from dkconf.apply import operations, watcher
-from dkconf.apply.context import Context
 from dkconf.apply.generations import Manifest
 from dkconf.apply.journal import Journal, Outstanding
-from dkconf.apply.session import ledger, look
 from dkconf.errors import DkconfError, PlanStale, Status, UsageProblem
+from dkconf.operations import operations, watcher
+from dkconf.operations.context import Context
+from dkconf.operations.session import ledger, look
 from dkconf.plan import forms
 from dkconf.plan.actual import FileState
 from dkconf.plan.codec import from_json
-from tests.apply.conftest import MC_PATH, STATE, Host, build_cf, make_host
+from tests.memoryhost import MC_PATH, STATE, Host, build_cf, make_host
 
 FORMS = Path(__file__).parent / "forms"
 NEWER = sorted(path.name.replace("--", "/") for path in (FORMS / "newer").glob("*.json") if path.name != "plan.json")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dkconf.apply import operations, session
 from dkconf.apply.owner import Owner, foreign, same
 from dkconf.errors import DkconfError, Refused, Status
-from tests.apply.conftest import STATE, Host, make_host
+from dkconf.operations import operations, session
 from tests.apply.test_forms import COMMANDS, host_of, timer
+from tests.memoryhost import STATE, Host, make_host
 
 HERE, CLONE = "mx1.example.test", "mx2.example.test"
 
@@ -164,7 +164,7 @@ def test_a_timer_of_the_first_dkconf_knows_no_machine(tmp_path: Path, monkeypatc
 
 def test_another_root_goes_by_host_alone(tmp_path: Path) -> None:
     """The machine that prepares an image has a name of its own."""
-    from tests.apply.test_root import context, make_tree, with_key
+    from tests.operations.test_root import context, make_tree, with_key
 
     tree = make_tree(tmp_path)
     with_key(tree)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apply.test_root import context, make_tree, with_key
+from tests.operations.test_root import context, make_tree, with_key
 from tests.patience import LAST_RESORT_SECONDS
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="works in somebody else's checkout")

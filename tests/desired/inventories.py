@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from dkconf.inventory.model import Domain, DomainKeysPolicy, Filter, Host, Inventory, Selector
 from dkconf.keys import PublicHalf
 from dkconf.keys.public import parse_pem
-from dkconf.spec.model import Domain, DomainKeysPolicy, Filter, Host, Inventory, Selector
 
 HOST = "mx1.example.com"
 

@@ -10,7 +10,7 @@ from dkconf.desired import NotRenderable, build
 from dkconf.desired.state import Signature
 from dkconf.errors import UsageProblem
 from dkconf.filter.config import loads
-from dkconf.spec.model import Domain, Filter, Inventory, Paths, Selector
+from dkconf.inventory.model import Domain, Filter, Inventory, Paths, Selector
 
 from .inventories import ED25519, HOST, RSA, one_host
 

@@ -6,7 +6,7 @@ import pytest
 
 from dkconf.desired import NotRenderable, build
 from dkconf.desired.fragment import duration, equates, milter_socket
-from dkconf.spec.model import Filter, Inventory, Milter, OnFailure, Timeouts
+from dkconf.inventory.model import Filter, Inventory, Milter, OnFailure, Timeouts
 
 from .inventories import HOST, one_host
 

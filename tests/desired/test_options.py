@@ -10,7 +10,7 @@ from dkconf.desired import NotRenderable, build
 from dkconf.desired.options import DK_FILTER_OPTIONS, condition_string, dk_filter_options
 from dkconf.desired.signing import SigningKey
 from dkconf.filter import args
-from dkconf.spec.model import Conditions, ConditionTables, Domain, Filter, Headers, Selector
+from dkconf.inventory.model import Conditions, ConditionTables, Domain, Filter, Headers, Selector
 
 from .inventories import HOST, one_host
 

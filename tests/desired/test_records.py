@@ -8,7 +8,7 @@ from dkconf.desired import NotRenderable, records
 from dkconf.dkim import keyrecord
 from dkconf.domainkeys import keyrecord as dk_keyrecord
 from dkconf.domainkeys import policyrecord
-from dkconf.spec.model import Domain, DomainKeysPolicy, Selector
+from dkconf.inventory.model import Domain, DomainKeysPolicy, Selector
 
 from .inventories import ED25519, RSA, one_host
 

@@ -15,7 +15,7 @@ import pytest
 
 from dkconf.desired import NotRenderable, build, services
 from dkconf.desired.state import DesiredState, ManagedFile
-from dkconf.spec.model import (
+from dkconf.inventory.model import (
     Domain,
     Filter,
     FilterService,

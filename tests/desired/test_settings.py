@@ -7,7 +7,7 @@ import pytest
 from dkconf.desired.settings import settings
 from dkconf.dkim.choice import DEFAULT_OVERSIGN
 from dkconf.filter import config
-from dkconf.spec.model import Filter, Headers, Limits, Verifying
+from dkconf.inventory.model import Filter, Headers, Limits, Verifying
 
 SOCKET = "inet:8891@127.0.0.1"
 

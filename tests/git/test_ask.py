@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from dkconf.apply.git import commit_of
 from dkconf.git import ask
 from dkconf.git.ask import Asked
+from dkconf.operations.git import commit_of
 from tests.git.conftest import git, give, make_repository
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -121,7 +121,7 @@ def test_what_runs_as_the_owner_has_no_terminal_of_ours(base: Path) -> None:
     top = make_repository(base / "repository")
     arm(top, f"(id -u; id -G; : < /dev/tty && echo terminal) > {top}/said 2>&1; env >> {top}/said; cat")
     give(top, X)
-    code = f"from dkconf.apply.git import commit_of; print(commit_of('{top}/inventory.yaml').commit)"
+    code = f"from dkconf.operations.git import commit_of; print(commit_of('{top}/inventory.yaml').commit)"
     inside = ["script", "-qec", f'{sys.executable} -c "{code}"', "/dev/null"]
     if shutil.which("script") is None:
         pytest.skip("needs script(1), which makes a terminal")

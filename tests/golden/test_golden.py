@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dkconf import spec
 from dkconf.desired import build, render_tree
 from dkconf.desired.render import LIST_NAME
+from dkconf.inventory import load as load_inventory
 from dkconf.keys import read_public_halves
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/inventory.yaml"))
 def rendered(scenario: str) -> dict[str, bytes]:
     """What the scenario's inventory gives, without the list of files."""
     directory = HERE / scenario
-    inventory = spec.load(directory / "inventory.yaml").inventory
+    inventory = load_inventory(directory / "inventory.yaml").inventory
     tree = render_tree(inventory, read_public_halves(directory / "keys"))
     return {path: content for path, content in tree.items() if path != LIST_NAME}
 
@@ -55,6 +55,6 @@ def test_every_host_has_a_digest_of_its_own(scenario: str) -> None:
     """Loading and building again gives the same."""
     directory = HERE / scenario
     public = read_public_halves(directory / "keys")
-    for host in spec.load(directory / "inventory.yaml").inventory.hosts:
-        first, again = (build(spec.load(directory / "inventory.yaml").inventory, host, public) for _ in range(2))
+    for host in load_inventory(directory / "inventory.yaml").inventory.hosts:
+        first, again = (build(load_inventory(directory / "inventory.yaml").inventory, host, public) for _ in range(2))
         assert first.digest == again.digest

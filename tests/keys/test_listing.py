@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dkconf.inventory.model import Domain, Inventory, Selector
 from dkconf.keys import KeyFileError, file_faults, generate, list_keys, private_half, read_public_halves
-from dkconf.spec.model import Domain, Inventory, Selector
 
 
 @pytest.fixture

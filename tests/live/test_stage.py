@@ -15,7 +15,7 @@ pytestmark = pytest.mark.live
 STAGE = """
 import json, os, sys
 from pathlib import Path
-from dkconf.apply import stage
+from dkconf.trial import stage
 from dkconf.desired.platform import PLATFORMS
 from dkconf.sendmail import mc
 

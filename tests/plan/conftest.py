@@ -17,11 +17,11 @@ from dkconf.desired.state import (
     Signature,
     TxtRecord,
 )
+from dkconf.inventory.model import Timeouts
 from dkconf.plan.actual import ActualState, FileState, KeyState, LastApplied
 from dkconf.plan.files import file_digest
 from dkconf.plan.source import block_text
 from dkconf.sendmail import mc
-from dkconf.spec.model import Timeouts
 
 PATHS = HostPaths(
     sendmail_mc="/etc/mail/sendmail.mc",

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from dkconf.desired import NotRenderable, build
+from dkconf.inventory.model import Domain, Filter, Host, Inventory, Milter, Selector, Timeouts
 from dkconf.sendmail import cf, mc
-from dkconf.spec.model import Domain, Filter, Host, Inventory, Milter, Selector, Timeouts
 
 CF_M4 = Path("/usr/share/sendmail/cf/m4/cf.m4")
 

@@ -19,7 +19,7 @@ from dkconf.desired import NotRenderable
 from dkconf.desired.fragment import MAX_FILTERS, equates, fragment
 from dkconf.desired.quoting import M4_BUILTINS, m4_macro_name, m4_name
 from dkconf.desired.state import MilterFilter
-from dkconf.spec.model import Milter, Timeouts
+from dkconf.inventory.model import Milter, Timeouts
 
 CF_M4 = Path("/usr/share/sendmail/cf/m4/cf.m4")
 

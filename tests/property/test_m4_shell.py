@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dkconf.desired import NotRenderable, build
 from dkconf.desired.quoting import plain_word, shell_quoted
-from dkconf.spec.model import Domain, Filter, Host, Inventory, Selector
+from dkconf.inventory.model import Domain, Filter, Host, Inventory, Selector
 
 nasty = st.text(st.sampled_from("ab/.-_`'\"$\\ \n\t;&|<>(){}*?[]!#~%=:,@äé\0"), max_size=20)
 

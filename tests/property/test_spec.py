@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dkconf import spec
-from dkconf.spec.edit import CannotEdit, disable_filter, enable_filter
-from dkconf.spec.fields import KEYS, KINDS
-from dkconf.spec.kinds import Wrong
+from dkconf.inventory import InventoryInvalid, load_octets, model
+from dkconf.inventory.edit import CannotEdit, disable_filter, enable_filter
+from dkconf.inventory.fields import KEYS, KINDS
+from dkconf.inventory.kinds import Wrong
 from tests.patience import LAST_RESORT_SECONDS
 
 CF_M4 = Path("/usr/share/sendmail/cf/m4/cf.m4")
@@ -48,8 +48,8 @@ ADDRESSES = st.tuples(STARTS, HOSTILE).map("".join)
 def test_any_text_is_answered(text):
     """Nothing but an inventory or `InventoryInvalid` comes out, and each finding's place is in the file."""
     try:
-        findings = spec.load_octets(text.encode("utf-8", "surrogatepass"), "i.yaml").findings
-    except spec.InventoryInvalid as invalid:
+        findings = load_octets(text.encode("utf-8", "surrogatepass"), "i.yaml").findings
+    except InventoryInvalid as invalid:
         findings = invalid.findings
         assert any(f.severity == "error" for f in findings)
     lines = text.split("\n")
@@ -76,8 +76,8 @@ def test_a_damaged_example_is_answered(data):
             lines[at] += data.draw(HOSTILE)
         lines = lines or [""]
     try:
-        findings = spec.load_octets("\n".join(lines).encode(), "i.yaml").findings
-    except spec.InventoryInvalid as invalid:
+        findings = load_octets("\n".join(lines).encode(), "i.yaml").findings
+    except InventoryInvalid as invalid:
         findings = invalid.findings
     count = "\n".join(lines).count("\n") + 1
     assert all(str(f).isprintable() and f.line <= count for f in findings)
@@ -120,8 +120,8 @@ def test_a_name_and_a_socket_that_pass_reach_the_x_line_as_they_are(name, path):
     """The real m4, with the real cf.m4, writes exactly the name and S= of the inventory, or they were refused."""
     socket = "local:/" + "/".join(path)
     try:
-        KEYS[spec.model.Inventory, "filters"].parse(name)
-        KINDS[spec.model.Filter, "socket"].parse(socket)
+        KEYS[model.Inventory, "filters"].parse(name)
+        KINDS[model.Filter, "socket"].parse(socket)
     except Wrong:
         return
     source = (
@@ -149,7 +149,7 @@ def test_no_macro_of_sendmail_can_name_a_filter():
     taken = set()
     for name in names:
         try:
-            KEYS[spec.model.Inventory, "filters"].parse(name)
+            KEYS[model.Inventory, "filters"].parse(name)
         except Wrong:
             continue
         taken.add(name)
@@ -199,12 +199,12 @@ def test_switching_a_filter_off_and_on_leaves_the_rest_alone(lines, filters, dis
         + "hosts:\n  mx1:\n" + "\n".join(body) + "\n  mx2:\n    filters: [a]\n"
         for _ in range(1)
     ).replace("\n", line_end)  # fmt: skip
-    before = spec.load_octets(text.encode(), "x").inventory
+    before = load_octets(text.encode(), "x").inventory
     off = disable_filter(text, "mx1", name)
     on = enable_filter(off, "mx1", name)
-    after = spec.load_octets(on.encode(), "x").inventory
+    after = load_octets(on.encode(), "x").inventory
 
-    assert name in spec.load_octets(off.encode(), "x").inventory.hosts["mx1"].disabled_filters
+    assert name in load_octets(off.encode(), "x").inventory.hosts["mx1"].disabled_filters
     assert (before.hosts, before.filters, before.domains) == (after.hosts, after.filters, after.domains)
     assert text.count("#") == on.count("#")
     assert set(text.split(line_end)) - set(off.split(line_end)) <= {

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from dkconf.inventory import InventoryInvalid
 from dkconf.repo.layout import formatted
-from dkconf.spec import InventoryInvalid
 
 NAMES = st.sampled_from(["a", "b1", "c-d", '"e f"', "'g'", "x.example.com", "'#h'"])
 SCALARS = st.sampled_from(

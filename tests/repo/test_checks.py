@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dkconf.inventory import RULES
 from dkconf.keys.public import PublicHalves
 from dkconf.repo import checks, formats
-from dkconf.spec import RULES
 from tests.repo.conftest import ConfigRepository, private_pem
 
 DAY = 86400

@@ -60,7 +60,7 @@ def test_explain_rule_says_more(capsys):
 
 def test_explain_rule_lists_all_rules(capsys):
     """Without an ID: one line per rule, or one JSON document."""
-    from dkconf.spec import RULES
+    from dkconf.inventory import RULES
 
     assert 0 == run(["explain-rule", "--json"])
     assert [r["id"] for r in json.loads(capsys.readouterr().out)["rules"]] == list(RULES)

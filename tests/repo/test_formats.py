@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkconf import spec
+from dkconf.inventory import RULES, Finding, InventoryInvalid, Skipped, load_octets
+from dkconf.inventory import load as load_inventory
 from dkconf.repo import formats
 from dkconf.repo.report import Report, fingerprints
-from dkconf.spec import RULES, Finding, Skipped
 
 BROKEN = sorted((Path(__file__).parents[1] / "broken").glob("*.yaml"))
 TEXT = {
@@ -228,8 +228,8 @@ def must_be_valid(form: str, text: str) -> None:
 
 def report_of(path: Path) -> Report:
     try:
-        found = spec.load(path).findings
-    except spec.InventoryInvalid as invalid:
+        found = load_inventory(path).findings
+    except InventoryInvalid as invalid:
         found = invalid.findings
     return Report(str(path), tuple(found), (Skipped("DNS001", "needs the host"),), root=str(path.parent))
 
@@ -302,7 +302,7 @@ def test_a_fingerprint_survives_moved_lines():
     path = next(p for p in BROKEN if p.stem == "warn-refuses-when-down")
     text = path.read_text()
     reports = [
-        Report("i", spec.load_octets(t.encode(), "i").findings)
+        Report("i", load_octets(t.encode(), "i").findings)
         for t in (text, text.replace("\nfilters:", "\n# a\n# b\n# c\nfilters:"))
     ]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dkconf import spec
+from dkconf.inventory import InventoryInvalid, load_octets
+from dkconf.inventory import load as load_inventory
 from dkconf.repo.layout import formatted
 
 ROOT = Path(__file__).parents[2]
@@ -108,10 +109,10 @@ def test_what_ships_is_canonical_or_keeps_its_meaning(path):
     assert path.name != "inventory.example.yaml" or path.read_text() == text
     assert text == formatted(text.encode(), "i")
     try:
-        before = spec.load(path).inventory
-    except spec.InventoryInvalid:
+        before = load_inventory(path).inventory
+    except InventoryInvalid:
         return
-    assert before.hosts == spec.load_octets(text.encode(), "i").inventory.hosts
+    assert before.hosts == load_octets(text.encode(), "i").inventory.hosts
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests" / "broken").glob("*.yaml")), ids=lambda p: p.stem)
@@ -119,7 +120,7 @@ def test_a_broken_file_is_formatted_or_refused(path):
     """A file that is no YAML is refused with the findings of `check`; any other is formatted, mistakes and all."""
     try:
         text = formatted(path.read_bytes(), "i")
-    except spec.InventoryInvalid:
+    except InventoryInvalid:
         rule = path.read_text().split()[1]
         if not rule.startswith(("YAML", "KEY003")):
             pytest.fail(f"a mistake of {rule} is no reason to refuse the layout")

@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from dkconf import spec
 from dkconf.errors import DkconfError
+from dkconf.inventory import load as load_inventory
+from dkconf.inventory import schema
 from dkconf.repo import checks, layout, rendered
 from dkconf.repo.scaffold import Answers, NotEmpty, init
 from tests.patience import LAST_RESORT_SECONDS
@@ -90,7 +91,7 @@ def test_every_answer_gives_a_repository_without_findings(tmp_path, answers):
     init(tmp_path / "r", answers)
     octets = (tmp_path / "r/inventory.yaml").read_bytes()
 
-    assert [] == [str(f) for f in spec.load(tmp_path / "r/inventory.yaml").findings]
+    assert [] == [str(f) for f in load_inventory(tmp_path / "r/inventory.yaml").findings]
     assert octets.decode() == layout.formatted(octets, "i")
 
 
@@ -207,12 +208,12 @@ def test_pipelines_hold_to_their_published_schemas(made):
 
 def test_schema_beside_the_inventory_is_ours(made):
     """What the first line of the inventory names is there, and accepts it."""
-    schema = json.loads((made.top / "inventory.schema.json").read_text())
+    written = json.loads((made.top / "inventory.schema.json").read_text())
     first = made.inventory.read_text().split("\n")[0]
 
     assert "# yaml-language-server: $schema=inventory.schema.json" == first
-    assert json.loads(json.dumps(spec.schema())) == schema
-    jsonschema.validate(YAML(typ="safe", pure=True).load(made.inventory.read_text()), schema)
+    assert json.loads(json.dumps(schema())) == written
+    jsonschema.validate(YAML(typ="safe", pure=True).load(made.inventory.read_text()), written)
 
 
 def test_nothing_private_can_be_added(made):
@@ -272,6 +273,6 @@ def test_rendering_again_changes_nothing(made):
     """No version and no date inside: byte for byte the same."""
     from dkconf.desired import render_tree
 
-    tree = render_tree(spec.load(made.inventory).inventory, {})
+    tree = render_tree(load_inventory(made.inventory).inventory, {})
 
     assert [] == rendered.differences(tree, made.top / "rendered")

@@ -23,8 +23,9 @@ from typing import Any
 SAID = 4000
 UNSAFE_SECONDS = 0.5
 LOADED = (
-    *("dkconf.cli.host", "dkconf.cli.keys", "dkconf.cli.inventory", "dkconf.cli.repocmds", "dkconf.apply.operations"),
-    *("dkconf.apply.real", "dkconf.apply.judge", "dkconf.spec", "dkconf.desired", "dkconf.keys", "dkconf.repo.checks"),
+    *("dkconf.cli.host", "dkconf.cli.keys", "dkconf.cli.inventory", "dkconf.cli.repocmds"),
+    *("dkconf.operations.operations", "dkconf.operations.real", "dkconf.trial.judge"),
+    *("dkconf.inventory", "dkconf.desired", "dkconf.keys", "dkconf.repo.checks"),
 )
 
 
