@@ -148,9 +148,9 @@ def plan(out: str | None, markdown: tuple[str, str] | None, detailed_exitcode: b
 
         click.echo(merge_request.compare(Path(markdown[0]), Path(markdown[1])), nl=False)
         return Status.OK
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
-    outcome = operations.plan_host(_context(options))
+    outcome = commands.plan_host(_context(options))
     if out:
         from dkconf.files.writing import write_given
 
@@ -167,10 +167,10 @@ def plan(out: str | None, markdown: tuple[str, str] | None, detailed_exitcode: b
 @drain
 def apply(plan_file: str | None, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
     """Make this host what the inventory says, checked before and after; with PLAN.json, exactly that plan."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     context = _context(options, asks=True, title="Apply this?")
-    outcome = operations.apply_plan(context, plan_file, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
+    outcome = commands.apply_plan(context, plan_file, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
     return _conclude(outcome, options["as_json"])
 
 
@@ -179,9 +179,9 @@ def apply(plan_file: str | None, confirm_timeout: int | None, drain_timeout: int
 @detailed
 def status(detailed_exitcode: bool, **options: Any) -> int:
     """Show filters and whether they answer, keys, the generation in force, overrides, and drift."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
-    outcome = operations.status(_context(options, need_inventory=False))
+    outcome = commands.status(_context(options, need_inventory=False))
     return _conclude(outcome, options["as_json"], detailed_exitcode)
 
 
@@ -190,9 +190,9 @@ def status(detailed_exitcode: bool, **options: Any) -> int:
 @accept_risk_option
 def confirm(**options: Any) -> int:
     """Keep what an apply with --confirm-timeout has changed."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
-    return _conclude(operations.confirm(_context(options, need_inventory=False)), options["as_json"])
+    return _conclude(commands.confirm(_context(options, need_inventory=False)), options["as_json"])
 
 
 @click.command()
@@ -207,10 +207,10 @@ def rollback(number: int | None, confirm_timeout: int | None, drain_timeout: int
 
     Needs no network, no git and no inventory.
     """
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     context = _context(options, asks=True, title="Go back?", need_inventory=False)
-    outcome = operations.rollback(context, number, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
+    outcome = commands.rollback(context, number, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
     return _conclude(outcome, options["as_json"])
 
 
@@ -222,9 +222,9 @@ def generations(ctx: click.Context, /, **options: Any) -> int | None:
     ctx.obj = options
     if ctx.invoked_subcommand:
         return None
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
-    return _conclude(operations.generations(_context(options, need_inventory=False)), options["as_json"])
+    return _conclude(commands.generations(_context(options, need_inventory=False)), options["as_json"])
 
 
 def _inner(options: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
@@ -240,10 +240,10 @@ def _inner(options: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
 @click.pass_obj
 def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -> int:
     """Show what differs between generation A and generation B."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     options = _inner(options, outer)
-    return _conclude(operations.generations_diff(_context(options, need_inventory=False), a, b), options["as_json"])
+    return _conclude(commands.generations_diff(_context(options, need_inventory=False), a, b), options["as_json"])
 
 
 @generations.command("pin")
@@ -254,11 +254,11 @@ def generations_diff(outer: dict[str, Any], /, a: int, b: int, **options: Any) -
 @click.pass_obj
 def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **options: Any) -> int:
     """Keep generation N however many come after it."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     options = _inner(options, outer)
     context = _context(options, need_inventory=False)
-    return _conclude(operations.generations_pin(context, number, not remove), options["as_json"])
+    return _conclude(commands.generations_pin(context, number, not remove), options["as_json"])
 
 
 @click.command("disable-filter")
@@ -274,10 +274,10 @@ def generations_pin(outer: dict[str, Any], /, number: int, remove: bool, **optio
 @drain
 def disable_filter(name: str, emergency: bool, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
     """Stop calling filter NAME: sendmail first, then its last connections, then the filter itself."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     context = _context(options, asks=not emergency, title=f"Turn {name} off?", need_inventory=False)
-    outcome = operations.disable_filter(
+    outcome = commands.disable_filter(
         context, name, emergency=emergency, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout
     )
     return _conclude(outcome, options["as_json"])
@@ -291,10 +291,10 @@ def disable_filter(name: str, emergency: bool, confirm_timeout: int | None, drai
 @drain
 def enable_filter(name: str, confirm_timeout: int | None, drain_timeout: int, **options: Any) -> int:
     """Call filter NAME again: it must answer, and its signature must verify, before sendmail is told."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     context = _context(options, asks=True, title=f"Turn {name} on?", need_inventory=False)
-    outcome = operations.enable_filter(context, name, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
+    outcome = commands.enable_filter(context, name, confirm_timeout=confirm_timeout, drain_timeout=drain_timeout)
     return _conclude(outcome, options["as_json"])
 
 
@@ -305,10 +305,10 @@ def enable_filter(name: str, confirm_timeout: int | None, drain_timeout: int, **
 @drain
 def release(drain_timeout: int, **options: Any) -> int:
     """Take dkconf out of this host and leave it as it was found."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
     context = _context(options, asks=True, title="Release this host?", need_inventory=False)
-    return _conclude(operations.release(context, drain_timeout=drain_timeout), options["as_json"])
+    return _conclude(commands.release(context, drain_timeout=drain_timeout), options["as_json"])
 
 
 @click.command()
@@ -317,7 +317,7 @@ def release(drain_timeout: int, **options: Any) -> int:
 @accept_risk_option
 def recover(boot: bool, **options: Any) -> int:
     """Finish or undo a run that was cut off, and honour a deadline that has passed."""
-    from dkconf.operations import operations
+    from dkconf.operations import commands
 
-    outcome = operations.recover(_context(options, need_inventory=False), boot=boot)
+    outcome = commands.recover(_context(options, need_inventory=False), boot=boot)
     return _conclude(outcome, options["as_json"])

@@ -11,7 +11,8 @@ from dkconf.errors import DkconfError, Refused, Status
 from dkconf.host.clock import utc
 from dkconf.host.machine import Case, FilesOnly, Judged
 from dkconf.operations.context import Line, Outcome
-from dkconf.operations.session import Session, ask
+from dkconf.operations.hold import ask
+from dkconf.operations.session import Session
 from dkconf.operations.settle import edit_inventory, settle
 from dkconf.operations.telling import refuse_untold
 from dkconf.operations.work import Order, work_for

@@ -19,7 +19,8 @@ from dkconf.host.system import now_ns
 from dkconf.inventory.model import Timeouts
 from dkconf.operations.change import activated, tried
 from dkconf.operations.context import Context, Line, Outcome
-from dkconf.operations.session import Session, actor, ask, change, need_generation, refuse_while_waiting
+from dkconf.operations.hold import actor, ask, change, refuse_while_waiting
+from dkconf.operations.session import Session, need_generation
 from dkconf.operations.settle import forget_originals
 from dkconf.operations.telling import catch_up, refuse_untold, started_by
 from dkconf.operations.work import SCRIPT_ROLE, UNIT_ROLES, Order

@@ -15,7 +15,8 @@ from dkconf.apply.revert import undo
 from dkconf.errors import Status, UsageProblem
 from dkconf.operations.change import carry_out
 from dkconf.operations.context import Context, Outcome
-from dkconf.operations.session import Session, ask, change, refuse_while_waiting
+from dkconf.operations.hold import ask, change, refuse_while_waiting
+from dkconf.operations.session import Session
 from dkconf.operations.telling import catch_up, refuse_untold, said_if_stale
 from dkconf.operations.unmanaged import paths_of
 from dkconf.operations.work import Order

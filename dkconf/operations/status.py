@@ -11,9 +11,10 @@ from dkconf.errors import DkconfError, Status
 from dkconf.host.clock import utc
 from dkconf.host.machine import FilesOnly
 from dkconf.operations.context import Context, Line, Outcome
-from dkconf.operations.session import Session, look, wanted
+from dkconf.operations.session import Session, look
 from dkconf.operations.telling import left_over, started_by
 from dkconf.operations.unmanaged import paths_of
+from dkconf.operations.wanted import wanted
 from dkconf.plan.actual import ActualState, LastApplied
 from dkconf.plan.diff import diff
 from dkconf.plan.model import Plan

@@ -16,7 +16,8 @@ from dkconf.errors import DkconfError, Refusal, Status, UsageProblem
 from dkconf.host.machine import FilesOnly
 from dkconf.operations.change import carry_out
 from dkconf.operations.context import Context, Line, Outcome
-from dkconf.operations.session import Session, change, refuse_while_waiting
+from dkconf.operations.hold import change, refuse_while_waiting
+from dkconf.operations.session import Session
 from dkconf.operations.telling import catch_up, refuse_untold, started_by, tell_again
 from dkconf.operations.unmanaged import by_hand, by_hand_off, called_by_hand, paths_of, switch_by_hand
 from dkconf.operations.work import Order

@@ -17,8 +17,10 @@ from dkconf.host.system import now_ns
 from dkconf.inventory.model import Host, Platform, Timeouts
 from dkconf.operations.change import untold
 from dkconf.operations.context import Outcome
-from dkconf.operations.session import Session, actor, ask, host_name
+from dkconf.operations.hold import actor, ask
+from dkconf.operations.session import Session
 from dkconf.operations.telling import refuse_untold, started_by
+from dkconf.operations.wanted import host_name
 from dkconf.plan import safety
 from dkconf.plan.actual import FileState
 from dkconf.plan.text import unified

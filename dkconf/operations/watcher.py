@@ -14,7 +14,7 @@ from contextlib import suppress
 from dkconf.apply.engine import Engine
 from dkconf.apply.revert import expired
 from dkconf.errors import DkconfError, Locked
-from dkconf.operations import operations
+from dkconf.operations import commands
 from dkconf.operations.context import Context, Outcome
 from dkconf.operations.session import look
 
@@ -70,9 +70,9 @@ def _go_back(ctx: Context, *, boot: bool) -> Outcome:
     """
     for _ in range(1 if boot else LOCKED_LOOKS):
         with suppress(Locked):
-            return operations.recover(ctx, boot=boot, unattended=True)
+            return commands.recover(ctx, boot=boot, unattended=True)
         pause(LOOK_SECONDS)
-    return operations.recover(ctx, boot=boot, unattended=True)
+    return commands.recover(ctx, boot=boot, unattended=True)
 
 
 if __name__ == "__main__":

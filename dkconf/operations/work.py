@@ -14,7 +14,8 @@ from dkconf.desired.state import DesiredState
 from dkconf.host.clock import utc
 from dkconf.host.machine import Judged
 from dkconf.host.system import now_ns
-from dkconf.operations.session import Session, actor
+from dkconf.operations.hold import actor
+from dkconf.operations.session import Session
 from dkconf.operations.settle import merged
 from dkconf.operations.telling import started_by
 from dkconf.plan.actual import ActualState, FileDigest, FileState

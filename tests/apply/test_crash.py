@@ -11,7 +11,7 @@ import pytest
 
 from dkconf.errors import DkconfError, NotReverted, Reverted, Status
 from dkconf.host.steps import Hook
-from dkconf.operations import operations
+from dkconf.operations import commands
 from dkconf.plan.actual import FileState
 from dkconf.sendmail import mc
 from tests.memoryhost import CF_PATH, FRAGMENT, MC_PATH, STATE, Crash, Host, build_cf, make_host, make_own_host
@@ -19,34 +19,34 @@ from tests.memoryhost import CF_PATH, FRAGMENT, MC_PATH, STATE, Crash, Host, bui
 Act = Callable[[Host], object]
 
 ACTS: dict[str, tuple[Act, Act]] = {
-    "first apply": (lambda h: None, lambda h: operations.apply_plan(h.ctx())),
+    "first apply": (lambda h: None, lambda h: commands.apply_plan(h.ctx())),
     "disable": (
-        lambda h: operations.apply_plan(h.ctx()),
-        lambda h: operations.disable_filter(h.ctx(), "signer"),
+        lambda h: commands.apply_plan(h.ctx()),
+        lambda h: commands.disable_filter(h.ctx(), "signer"),
     ),
     "enable": (
-        lambda h: (operations.apply_plan(h.ctx()), operations.disable_filter(h.ctx(), "signer")),
-        lambda h: operations.enable_filter(h.ctx(), "signer"),
+        lambda h: (commands.apply_plan(h.ctx()), commands.disable_filter(h.ctx(), "signer")),
+        lambda h: commands.enable_filter(h.ctx(), "signer"),
     ),
     "rollback": (
-        lambda h: (operations.apply_plan(h.ctx()), operations.disable_filter(h.ctx(), "signer")),
-        lambda h: operations.rollback(h.ctx(), 1),
+        lambda h: (commands.apply_plan(h.ctx()), commands.disable_filter(h.ctx(), "signer")),
+        lambda h: commands.rollback(h.ctx(), 1),
     ),
-    "release": (lambda h: operations.apply_plan(h.ctx()), lambda h: operations.release(h.ctx())),
-    "unconfirmed": (lambda h: None, lambda h: operations.apply_plan(h.ctx(), confirm_timeout=600)),
-    "own filter": (lambda h: None, lambda h: operations.apply_plan(h.ctx())),
+    "release": (lambda h: commands.apply_plan(h.ctx()), lambda h: commands.release(h.ctx())),
+    "unconfirmed": (lambda h: None, lambda h: commands.apply_plan(h.ctx(), confirm_timeout=600)),
+    "own filter": (lambda h: None, lambda h: commands.apply_plan(h.ctx())),
     "own filter leaves": (
-        lambda h: operations.apply_plan(h.ctx()),
-        lambda h: (h.edit("filters: [own]", "filters: []"), operations.apply_plan(h.ctx())),
+        lambda h: commands.apply_plan(h.ctx()),
+        lambda h: (h.edit("filters: [own]", "filters: []"), commands.apply_plan(h.ctx())),
     ),
-    "own script": (lambda h: None, lambda h: operations.apply_plan(h.ctx())),
+    "own script": (lambda h: None, lambda h: commands.apply_plan(h.ctx())),
     "own script leaves": (
-        lambda h: (operations.apply_plan(h.ctx()), operations.disable_filter(h.ctx(), "own")),
-        lambda h: (h.edit("filters: [own]", "filters: []"), operations.apply_plan(h.ctx())),
+        lambda h: (commands.apply_plan(h.ctx()), commands.disable_filter(h.ctx(), "own")),
+        lambda h: (h.edit("filters: [own]", "filters: []"), commands.apply_plan(h.ctx())),
     ),
     "own script, release": (
-        lambda h: operations.apply_plan(h.ctx()),
-        lambda h: operations.release(h.ctx()),
+        lambda h: commands.apply_plan(h.ctx()),
+        lambda h: commands.release(h.ctx()),
     ),
 }
 """Name -> what went before, and what dies."""
@@ -128,14 +128,14 @@ def test_dying_at_any_point_leaves_old_or_new(tmp_path: Path, act: str) -> None:
         assert starts_and_takes_mail(host), f"{name}:{edge}"
 
         host.system.use(None)
-        operations.recover(host.ctx())
+        commands.recover(host.ctx())
 
         assert known(host) in (old, new), f"{name}:{edge}"
         if known(host) == old:
             assert {p: s.mtime_ns for p, s in etc(host).items()}.keys() == before.keys()
         assert starts_and_takes_mail(host)
-        current = operations.status(host.ctx()).data["generation"]
-        numbers = [g["number"] for g in operations.generations(host.ctx()).data["generations"]]
+        current = commands.status(host.ctx()).data["generation"]
+        numbers = [g["number"] for g in commands.generations(host.ctx()).data["generations"]]
         assert current in (0, *numbers)
         assert not [p for p in host.system.directories if p.endswith(".new")]
 
@@ -152,7 +152,7 @@ def test_dying_while_going_back(tmp_path: Path, act: str) -> None:
     with pytest.raises(Crash):
         ACTS[act][1](host)
     host.system.use(lambda step, edge: back.append((step, edge)))
-    operations.recover(host.ctx())
+    commands.recover(host.ctx())
 
     for number, (step, edge) in enumerate(back):
         host = prepared(tmp_path / f"back{number}", act)
@@ -161,9 +161,9 @@ def test_dying_while_going_back(tmp_path: Path, act: str) -> None:
             ACTS[act][1](host)
         host.system.use(at(step, edge, Crash()))
         with pytest.raises(Crash):
-            operations.recover(host.ctx())
+            commands.recover(host.ctx())
         host.system.use(None)
-        operations.recover(host.ctx())
+        commands.recover(host.ctx())
         assert old == known(host), f"{step}:{edge}"
 
 
@@ -188,7 +188,7 @@ def test_a_failing_step_leaves_old_or_new(tmp_path: Path, act: str, number: int)
             status = Status.ERROR
         host.system.use(None)
         if status is not Status.REVERTED:
-            operations.recover(host.ctx())
+            commands.recover(host.ctx())
         assert known(host) in (old, new), name
         assert starts_and_takes_mail(host), name
 
@@ -198,10 +198,10 @@ def test_recovery_restores_times_too(host: Host) -> None:
     before = etc(host)
     host.system.use(at(f"write:{CF_PATH}", "after", Crash()))
     with pytest.raises(Crash):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
     host.system.use(None)
 
-    operations.recover(host.ctx())
+    commands.recover(host.ctx())
 
     assert before == etc(host)
 
@@ -210,11 +210,11 @@ def test_an_edit_after_the_crash_is_kept_aside(host: Host) -> None:
     """Who edits a file of an interrupted run finds the edit in STATE/edited, and is told."""
     host.system.use(at(f"write:{CF_PATH}", "before", Crash()))
     with pytest.raises(Crash):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
     host.system.use(None)
     host.system.put(FRAGMENT, b"an edit")
 
-    outcome = operations.recover(host.ctx())
+    outcome = commands.recover(host.ctx())
 
     assert b"an edit" == host.system.files[f"{STATE}/edited/etc_mail_m4_dkconf.m4"].content
     assert any("edited" in line for _, line in outcome.lines)
@@ -224,10 +224,10 @@ def test_a_change_after_a_crash_repairs_first(host: Host) -> None:
     """The next apply first undoes the interrupted one, and then does its own work."""
     host.system.use(at(f"write:{MC_PATH}", "after", Crash()))
     with pytest.raises(Crash):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
     host.system.use(None)
 
-    outcome = operations.apply_plan(host.ctx())
+    outcome = commands.apply_plan(host.ctx())
 
     assert Status.OK == outcome.status
     assert any("interrupted" in line for line in host.said)

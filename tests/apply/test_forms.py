@@ -17,7 +17,7 @@ import pytest
 from dkconf.apply.generations import Manifest
 from dkconf.apply.journal import Journal, Outstanding
 from dkconf.errors import DkconfError, PlanStale, Status, UsageProblem
-from dkconf.operations import operations, watcher
+from dkconf.operations import commands, watcher
 from dkconf.operations.context import Context
 from dkconf.operations.session import ledger, look
 from dkconf.plan import forms
@@ -86,18 +86,18 @@ def test_what_waits_for_a_confirmation_can_be_confirmed(tmp_path: Path) -> None:
     """An upgrade in between, and then the confirmation."""
     host = host_of(tmp_path, "confirming")
 
-    assert Status.OK == operations.confirm(host.ctx()).status
-    assert 1 == operations.status(host.ctx()).data["generation"]
-    assert not operations.apply_plan(host.ctx()).changed
+    assert Status.OK == commands.confirm(host.ctx()).status
+    assert 1 == commands.status(host.ctx()).data["generation"]
+    assert not commands.apply_plan(host.ctx()).changed
 
 
 def test_what_was_cut_off_is_undone(tmp_path: Path) -> None:
     """The first dkconf died in the middle; this one goes back."""
     host = host_of(tmp_path, "interrupted")
 
-    assert operations.recover(host.ctx()).changed
+    assert commands.recover(host.ctx()).changed
     assert b"dkconf" not in host.system.files[MC_PATH].content
-    assert operations.apply_plan(host.ctx()).changed
+    assert commands.apply_plan(host.ctx()).changed
 
 
 def test_every_list_of_the_first_dkconf_is_read(tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_every_list_of_the_first_dkconf_is_read(tmp_path: Path) -> None:
     assert (2, frozenset({1})) == (engine.generations.current(), engine.generations.pinned())
     assert [plan["plan_id"]] == ledger(engine)
     with pytest.raises(PlanStale, match="applied already"):
-        operations.apply_plan(host.ctx(), str(FORMS / "first/plan.json"))
+        commands.apply_plan(host.ctx(), str(FORMS / "first/plan.json"))
 
-    assert Status.OK == operations.enable_filter(host.ctx(), "second").status
+    assert Status.OK == commands.enable_filter(host.ctx(), "second").status
     assert ["signer", "second"] == host.called()
-    assert Status.OK == operations.release(host.ctx()).status
+    assert Status.OK == commands.release(host.ctx()).status
     assert build_cf(host.system.files[MC_PATH].content, None) == host.machine.loaded
     assert [] == host.called()
 
@@ -127,7 +127,7 @@ def test_a_rollback_to_a_generation_of_the_first_dkconf(tmp_path: Path) -> None:
     """Generations are for years: the oldest form is enough to go back."""
     host = host_of(tmp_path, "draining")
 
-    assert 3 == operations.rollback(host.ctx(), 1).data["generation"]
+    assert 3 == commands.rollback(host.ctx(), 1).data["generation"]
     assert ["signer", "second"] == host.called()
 
 
@@ -135,23 +135,23 @@ def test_a_rollback_to_a_generation_of_the_first_dkconf(tmp_path: Path) -> None:
 
 
 COMMANDS: dict[str, Callable[[Host], object]] = {
-    "apply": lambda host: operations.apply_plan(host.ctx()),
-    "disable-filter": lambda host: operations.disable_filter(host.ctx(), "signer"),
-    "disable-filter --emergency": lambda host: operations.disable_filter(host.ctx(), "signer", emergency=True),
-    "enable-filter": lambda host: operations.enable_filter(host.ctx(), "second"),
-    "rollback": lambda host: operations.rollback(host.ctx(), 1),
-    "confirm": lambda host: operations.confirm(host.ctx()),
-    "recover": lambda host: operations.recover(host.ctx()),
-    "recover --boot": lambda host: operations.recover(host.ctx(), boot=True),
-    "release": lambda host: operations.release(host.ctx()),
-    "generations pin": lambda host: operations.generations_pin(host.ctx(), 1, True),
+    "apply": lambda host: commands.apply_plan(host.ctx()),
+    "disable-filter": lambda host: commands.disable_filter(host.ctx(), "signer"),
+    "disable-filter --emergency": lambda host: commands.disable_filter(host.ctx(), "signer", emergency=True),
+    "enable-filter": lambda host: commands.enable_filter(host.ctx(), "second"),
+    "rollback": lambda host: commands.rollback(host.ctx(), 1),
+    "confirm": lambda host: commands.confirm(host.ctx()),
+    "recover": lambda host: commands.recover(host.ctx()),
+    "recover --boot": lambda host: commands.recover(host.ctx(), boot=True),
+    "release": lambda host: commands.release(host.ctx()),
+    "generations pin": lambda host: commands.generations_pin(host.ctx(), 1, True),
 }
 
 
 def newer(folder: Path, name: str) -> Host:
     """Return a host on which a newer dkconf has written one file."""
     host = make_host(folder)
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     content = (FORMS / "newer" / name.replace("/", "--")).read_bytes()
     host.system.put(f"{STATE}/{name}", content, 0o600)
     return host
@@ -180,7 +180,7 @@ def test_a_newer_form_is_refused_by_name_and_left_alone(tmp_path: Path, name: st
 def test_plan_and_status_meet_a_newer_form(tmp_path: Path, name: str) -> None:
     """What only reads says the same, or does not need the file; it never fails otherwise."""
     host = newer(tmp_path, name)
-    for read in (operations.plan_host, operations.status, operations.generations):
+    for read in (commands.plan_host, commands.status, commands.generations):
         said = _said(read, host)
         assert not said or f"{STATE}/{name}: the" in said
 
@@ -207,15 +207,15 @@ def test_all_newer_files_are_named_at_once(tmp_path: Path) -> None:
     host.system.put(f"{STATE}/plans.json", (FORMS / "newer/plans.json").read_bytes())
 
     with pytest.raises(forms.NewerForm, match=r"(?s)overrides\.json.*plans\.json"):
-        operations.recover(host.ctx())
+        commands.recover(host.ctx())
 
 
 def test_a_newer_plan_is_refused(host: Host) -> None:
     """A plan that a newer dkconf saved names its version; any other file is no plan."""
     with pytest.raises(forms.NewerForm, match=r"plan\.json: the plan has format 99.*install dkconf 9\.9\.9"):
-        operations.apply_plan(host.ctx(), str(FORMS / "newer/plan.json"))
+        commands.apply_plan(host.ctx(), str(FORMS / "newer/plan.json"))
     with pytest.raises(UsageProblem, match="not a plan of this version"):
-        operations.apply_plan(
+        commands.apply_plan(
             host.ctx(), str(FORMS / "newer/overrides.json").replace("newer/overrides", "first/draining")
         )
 
@@ -235,16 +235,16 @@ def _said(act: Callable[[Context], object], host: Host) -> str:
 def test_every_file_says_its_form_and_who_wrote_it(tmp_path: Path) -> None:
     """Whatever lies in the state directory as JSON can be refused by an older dkconf, by name."""
     host = make_host(tmp_path)
-    operations.apply_plan(host.ctx(), confirm_timeout=600)
+    commands.apply_plan(host.ctx(), confirm_timeout=600)
     seen = dict(host.system.files)
-    operations.confirm(host.ctx())
+    commands.confirm(host.ctx())
     host.machine.connections = ("child 4711",)
     plan = tmp_path / "plan.json"
     host.edit("[signer, second]", "[second, signer]")
-    plan.write_text(json.dumps(operations.plan_host(host.ctx()).data["plan"]))
-    operations.apply_plan(host.ctx(), str(plan))
+    plan.write_text(json.dumps(commands.plan_host(host.ctx()).data["plan"]))
+    commands.apply_plan(host.ctx(), str(plan))
     host.inventory.rename(tmp_path / "away.yaml")
-    operations.disable_filter(host.ctx(inventory=None), "second")
+    commands.disable_filter(host.ctx(inventory=None), "second")
     seen |= host.system.files
     written = {path: json.loads(s.content) for path, s in seen.items() if path.startswith(STATE) and ".json" in path}
 
@@ -315,19 +315,19 @@ def test_a_half_way_back_is_none(tmp_path: Path) -> None:
         host.system.put(path, json.dumps(_changed(data, where, value)).encode(), 0o600)
         before, calls = dict(host.system.files), list(host.machine.calls)
         with pytest.raises(DkconfError, match=r"journal\.json: damaged"):
-            operations.recover(host.ctx())
+            commands.recover(host.ctx())
         assert (before, calls) == (host.system.files, host.machine.calls)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b""])
 def test_an_emergency_with_a_damaged_journal_says_the_way_by_hand(host: Host, content: bytes) -> None:
     """Nothing is changed, but nobody is left alone with a parser's words."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.system.put(f"{STATE}/journal/journal.json", content)
     before = dict(host.system.files)
 
     with pytest.raises(forms.Damaged) as damaged:
-        operations.disable_filter(host.ctx(), "signer", emergency=True)
+        commands.disable_filter(host.ctx(), "signer", emergency=True)
 
     words = str(damaged.value)
     assert "journal.json: damaged" in words

@@ -10,7 +10,7 @@ import pytest
 
 from dkconf.apply.owner import Owner, foreign, same
 from dkconf.errors import DkconfError, Refused, Status
-from dkconf.operations import operations, session
+from dkconf.operations import commands, session, wanted
 from tests.apply.test_forms import COMMANDS, host_of, timer
 from tests.memoryhost import STATE, Host, make_host
 
@@ -19,7 +19,7 @@ HERE, CLONE = "mx1.example.test", "mx2.example.test"
 
 def named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Have this machine be called so."""
-    monkeypatch.setattr(session, "kernel_name", lambda: name)
+    monkeypatch.setattr(wanted, "kernel_name", lambda: name)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A machine that was cloned after an apply, and got a name of its own."""
     host = make_host(tmp_path)
     named(monkeypatch, HERE)
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.edit(
         "hosts:\n", f"hosts:\n  {CLONE}:\n    platform: debian\n    filters: [signer]\n    domains: [example.com]\n"
     )
@@ -62,14 +62,14 @@ def test_status_and_plan_show_it(clone: Host, older: bool) -> None:
     """Plainly, and a plan that would be refused says so."""
     if older:
         clone.system.remove(f"{STATE}/host.json")
-    shown = operations.status(clone.ctx())
+    shown = commands.status(clone.ctx())
 
     assert ("error", shown.lines[0][1]) == shown.lines[0]
     assert f"is the state of {HERE}, and this host is {CLONE}" in shown.lines[0][1]
     assert HERE == shown.data["other_host"]
-    plan = operations.plan_host(clone.ctx()).data["plan"]
+    plan = commands.plan_host(clone.ctx()).data["plan"]
     assert "other-host" in [refusal["risk"] for refusal in plan["refusals"]]
-    accepted = operations.plan_host(clone.ctx(accept_risk=frozenset({"other-host"}))).data["plan"]
+    accepted = commands.plan_host(clone.ctx(accept_risk=frozenset({"other-host"}))).data["plan"]
     assert [] == accepted["refusals"]
 
 
@@ -79,9 +79,9 @@ def host_of_newest(host: Host) -> str:
 
 
 ACCEPTED: dict[str, Callable[[Host, frozenset[str]], object]] = {
-    "apply": lambda host, risk: operations.apply_plan(host.ctx(accept_risk=risk)),
-    "disable-filter": lambda host, risk: operations.disable_filter(host.ctx(accept_risk=risk), "signer"),
-    "rollback": lambda host, risk: operations.rollback(host.ctx(accept_risk=risk), 1),
+    "apply": lambda host, risk: commands.apply_plan(host.ctx(accept_risk=risk)),
+    "disable-filter": lambda host, risk: commands.disable_filter(host.ctx(accept_risk=risk), "signer"),
+    "rollback": lambda host, risk: commands.rollback(host.ctx(accept_risk=risk), 1),
 }
 
 
@@ -90,21 +90,21 @@ def test_going_on_makes_it_this_hosts(clone: Host, monkeypatch: pytest.MonkeyPat
     """The new generation carries the new name, and nothing is refused afterwards."""
     if command == "rollback":
         named(monkeypatch, HERE)
-        operations.disable_filter(clone.ctx(), "second")
+        commands.disable_filter(clone.ctx(), "second")
         named(monkeypatch, CLONE)
-    before = operations.status(clone.ctx()).data["generation"]
+    before = commands.status(clone.ctx()).data["generation"]
 
     ACCEPTED[command](clone, frozenset({"other-host"}))
 
-    assert operations.status(clone.ctx()).data["generation"] > before
+    assert commands.status(clone.ctx()).data["generation"] > before
     assert CLONE == host_of_newest(clone)
-    assert "" == operations.status(clone.ctx()).data["other_host"]
-    assert Status.OK == operations.recover(clone.ctx()).status
+    assert "" == commands.status(clone.ctx()).data["other_host"]
+    assert Status.OK == commands.recover(clone.ctx()).status
 
 
 def test_an_emergency_goes_on_and_says_so(clone: Host) -> None:
     """Mail that is refused does not wait for a question of names."""
-    outcome = operations.disable_filter(clone.ctx(), "signer", emergency=True)
+    outcome = commands.disable_filter(clone.ctx(), "signer", emergency=True)
 
     assert Status.OK == outcome.status
     assert "signer" not in clone.called()
@@ -114,9 +114,9 @@ def test_an_emergency_goes_on_and_says_so(clone: Host) -> None:
 
 def test_where_nothing_is_to_be_changed_it_is_ours_all_the_same(clone: Host) -> None:
     """The flag is remembered by `recover` as well, which makes no generation."""
-    operations.recover(clone.ctx(accept_risk=frozenset({"other-host"})))
+    commands.recover(clone.ctx(accept_risk=frozenset({"other-host"})))
 
-    assert "" == operations.status(clone.ctx()).data["other_host"]
+    assert "" == commands.status(clone.ctx()).data["other_host"]
     kept = json.loads(clone.system.files[f"{STATE}/host.json"].content)
     assert (CLONE, CLONE) == (kept["host"], kept["machine"])
 
@@ -125,7 +125,7 @@ def test_a_timer_does_nothing_on_a_clone(clone: Host, monkeypatch: pytest.Monkey
     """A machine that was copied while a change waited: the copy's timer leaves the copy alone, and says why."""
     named(monkeypatch, HERE)
     clone.edit("[signer, second]", "[second, signer]")
-    operations.apply_plan(clone.ctx(), confirm_timeout=30)
+    commands.apply_plan(clone.ctx(), confirm_timeout=30)
     named(monkeypatch, CLONE)
     clone.clock.id = "boot-b"
     before = dict(clone.system.files)
@@ -143,7 +143,7 @@ def test_a_timer_under_another_name_of_the_inventory(tmp_path: Path, monkeypatch
     """With --host the inventory's name is not the machine's: the timer, which nobody tells, goes by the machine's."""
     named(monkeypatch, "vm4711")
     host = make_host(tmp_path)
-    operations.apply_plan(host.ctx(), confirm_timeout=30)
+    commands.apply_plan(host.ctx(), confirm_timeout=30)
     host.clock.boot += 31
 
     assert Status.OK == timer(host, monkeypatch, host.machine.armed)
@@ -156,7 +156,7 @@ def test_a_timer_of_the_first_dkconf_knows_no_machine(tmp_path: Path, monkeypatc
     host = host_of(tmp_path, "confirming")
     host.clock.boot += 601
     with pytest.raises(Refused, match="other-host"):
-        operations.recover(host.ctx(host=""))
+        commands.recover(host.ctx(host=""))
 
     assert Status.OK == timer(host, monkeypatch, host.machine.armed)
     assert [] == host.called()
@@ -168,11 +168,11 @@ def test_another_root_goes_by_host_alone(tmp_path: Path) -> None:
 
     tree = make_tree(tmp_path)
     with_key(tree)
-    operations.apply_plan(context(tree))
+    commands.apply_plan(context(tree))
 
-    assert not operations.recover(context(tree)).changed
+    assert not commands.recover(context(tree)).changed
     with pytest.raises(DkconfError, match="is the state of mx1"):
-        operations.recover(session.replace(context(tree), host="mx9.example.test"))
+        commands.recover(session.replace(context(tree), host="mx9.example.test"))
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_whose_it_is(owner: Owner | None, given: str, machine: str, other: bool)
 
 def test_a_later_change_is_of_the_new_name(clone: Host) -> None:
     """Also where the run with the flag changed no file: the other host's entry in the inventory is left alone."""
-    accepted = operations.recover(clone.ctx(accept_risk=frozenset({"other-host"})))
+    accepted = commands.recover(clone.ctx(accept_risk=frozenset({"other-host"})))
     assert any(f"is {CLONE}'s from now on" in line for _, line in accepted.lines)
 
-    operations.disable_filter(clone.ctx(), "signer")
+    commands.disable_filter(clone.ctx(), "signer")
 
     assert CLONE == host_of_newest(clone)
     text = clone.inventory.read_text()

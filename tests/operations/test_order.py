@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dkconf.errors import Reverted
-from dkconf.operations import operations
+from dkconf.operations import commands
 from tests.memoryhost import CF_PATH, FRAGMENT, KEY_PATH, MC_PATH, STATE, Host, make_own_host
 
 SETTINGS = "/etc/dkconf-settings/own.toml"
@@ -31,7 +31,7 @@ def test_the_way_there(own: Host) -> None:
     """Each thing comes after what it needs, and the .cf last."""
     steps = steps_of(own)
 
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
 
     wanted = [
         "user:dkconf", f"write:{SETTINGS}", f"write:{UNIT}", f"attributes:{KEY_PATH}", "read-units", "start:own",
@@ -47,11 +47,11 @@ def test_the_way_there(own: Host) -> None:
 
 def test_the_way_out(own: Host) -> None:
     """sendmail forgets the filter first; it is drained, stopped, and its files go last. The key stays."""
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
     own.edit("filters: [own]", "filters: []")
     steps = steps_of(own)
 
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
 
     wanted = [
         f"write:{FRAGMENT}", f"write:{CF_PATH}", "tell-sendmail", "check", "stop:own", f"remove:{SETTINGS}",
@@ -66,11 +66,11 @@ def test_the_way_out(own: Host) -> None:
 
 def test_new_settings_are_read_before_sendmail_is_asked_anything(own: Host) -> None:
     """A change of settings alone: the filter is told, sendmail is not."""
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
     own.machine.calls.clear()
     own.edit("    socket: inet", "    dns_timeout: 3\n    socket: inet")
 
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
 
     assert ["judge", "reload own"] == own.machine.calls
 
@@ -78,11 +78,11 @@ def test_new_settings_are_read_before_sendmail_is_asked_anything(own: Host) -> N
 @pytest.mark.parametrize("setting", ["workers: 3", "log: false", "user: other", "metrics: inet:9108@127.0.0.1"])
 def test_settings_that_hold_from_a_start_on_are_taken_by_a_restart(own: Host, setting: str) -> None:
     """A reload would leave them alone, and the host would not be what the inventory says."""
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
     own.machine.calls.clear()
     own.edit("    socket: inet", f"    {setting}\n    socket: inet")
 
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
 
     assert "restart own" in own.machine.calls
     assert "reload own" not in own.machine.calls
@@ -90,14 +90,14 @@ def test_settings_that_hold_from_a_start_on_are_taken_by_a_restart(own: Host, se
 
 def test_a_restart_is_taken_back_by_a_restart(own: Host) -> None:
     """sendmail cannot be told of the new socket: the filter has the old one again."""
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
     before = own.etc()
     own.machine.calls.clear()
     own.edit("socket: inet:8894@", "socket: inet:8899@")
     own.machine.fail = "tell"
 
     with pytest.raises(Reverted):
-        operations.apply_plan(own.ctx())
+        commands.apply_plan(own.ctx())
 
     assert before == own.etc()
     assert ["restart own", "restart own"] == [call for call in own.machine.calls if "own" in call]
@@ -109,7 +109,7 @@ def test_a_failed_start_leaves_nothing_behind(own: Host) -> None:
     own.machine.fail = "start"
 
     with pytest.raises(Reverted):
-        operations.apply_plan(own.ctx())
+        commands.apply_plan(own.ctx())
 
     assert before == own.etc()
     assert users == own.system.users
@@ -123,7 +123,7 @@ def test_a_user_that_is_in_use_by_now_stays(own: Host) -> None:
     own.machine.used.add("dkconf")
 
     with pytest.raises(Reverted):
-        operations.apply_plan(own.ctx())
+        commands.apply_plan(own.ctx())
 
     assert "dkconf" in own.system.users
     assert ["the system user dkconf, made by this run, stays: in use"] == [w for w in own.said if "stays" in w]
@@ -131,12 +131,12 @@ def test_a_user_that_is_in_use_by_now_stays(own: Host) -> None:
 
 def test_only_the_first_change_takes_its_user_back(own: Host) -> None:
     """A later change that goes back leaves the user of an earlier one alone; so does release, for the keys are its."""
-    operations.apply_plan(own.ctx())
+    commands.apply_plan(own.ctx())
     own.edit("    socket: inet", "    workers: 3\n    socket: inet")
     own.machine.fail = "restart"
     with pytest.raises(Reverted):
-        operations.apply_plan(own.ctx())
-    operations.release(own.ctx())
+        commands.apply_plan(own.ctx())
+    commands.release(own.ctx())
 
     assert "dkconf" in own.system.users
     assert [] == [call for call in own.machine.calls if call.startswith("user-back")]
@@ -150,17 +150,17 @@ def script(tmp_path: Path) -> Host:
 
 def _leave(host: Host) -> None:
     host.edit("filters: [own]", "filters: []")
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
 
 
 @pytest.mark.parametrize("off", [False, True], ids=["running", "disabled"])
-@pytest.mark.parametrize("go", [_leave, lambda host: operations.release(host.ctx())], ids=["leaves", "release"])
+@pytest.mark.parametrize("go", [_leave, lambda host: commands.release(host.ctx())], ids=["leaves", "release"])
 def test_nothing_at_boot_names_a_script_that_has_gone(script: Host, go: object, off: bool) -> None:
     """The links of a start script go after the filter has stopped and before the script goes."""
     assert callable(go)
-    operations.apply_plan(script.ctx())
+    commands.apply_plan(script.ctx())
     if off:
-        operations.disable_filter(script.ctx(), "own")
+        commands.disable_filter(script.ctx(), "own")
     assert {"own"} == script.machine.at_boot
     steps = steps_of(script)
 
@@ -174,9 +174,9 @@ def test_nothing_at_boot_names_a_script_that_has_gone(script: Host, go: object, 
 
 def test_a_filter_that_is_off_is_still_known_at_boot(script: Host) -> None:
     """Disabling does not forget a script: update-rc.d keeps that it is off."""
-    operations.apply_plan(script.ctx())
-    operations.disable_filter(script.ctx(), "own")
-    operations.enable_filter(script.ctx(), "own")
+    commands.apply_plan(script.ctx())
+    commands.disable_filter(script.ctx(), "own")
+    commands.enable_filter(script.ctx(), "own")
 
     assert "forget own" not in script.machine.calls
     assert {"own"} == script.machine.at_boot
@@ -189,7 +189,7 @@ def test_a_first_apply_that_goes_back_leaves_no_link(script: Host) -> None:
     steps = steps_of(script)
 
     with pytest.raises(Reverted):
-        operations.apply_plan(script.ctx())
+        commands.apply_plan(script.ctx())
 
     assert before == script.etc()
     assert set() == script.machine.at_boot
@@ -199,14 +199,14 @@ def test_a_first_apply_that_goes_back_leaves_no_link(script: Host) -> None:
 
 def test_a_script_that_is_edited_meanwhile_keeps_its_links(script: Host) -> None:
     """What stays where it is can still be started."""
-    operations.apply_plan(script.ctx())
+    commands.apply_plan(script.ctx())
 
     def edit(name: str, edge: str) -> None:
         if (name, edge) == ("stop:own", "after"):
             script.system.put(SCRIPT, b"edited")
 
     script.system.use(edit)
-    operations.release(script.ctx())
+    commands.release(script.ctx())
 
     assert SCRIPT in script.system.files
     assert "forget own" not in script.machine.calls

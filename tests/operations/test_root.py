@@ -14,7 +14,7 @@ import pytest
 
 from dkconf.errors import DkconfError, Refused, Status
 from dkconf.keys import generate
-from dkconf.operations import operations
+from dkconf.operations import commands
 from dkconf.operations.context import Context
 from tests.memoryhost import MC, build_cf
 
@@ -90,8 +90,8 @@ def test_plan_writes_nothing_at_all(tree: Path) -> None:
     with_key(tree)
     before = snapshot(tree.parent)
 
-    operations.plan_host(context(tree))
-    operations.status(context(tree))
+    commands.plan_host(context(tree))
+    commands.status(context(tree))
 
     assert before == snapshot(tree.parent)
 
@@ -101,14 +101,14 @@ def test_apply_writes_sources_only(tree: Path) -> None:
     with_key(tree)
     cf = (tree / "etc/mail/sendmail.cf").stat().st_mtime_ns
 
-    outcome = operations.apply_plan(context(tree))
+    outcome = commands.apply_plan(context(tree))
 
     assert Status.OK == outcome.status
     assert cf == (tree / "etc/mail/sendmail.cf").stat().st_mtime_ns
     assert "INPUT_MAIL_FILTER(`signer'" in (tree / "etc/mail/m4/dkconf.m4").read_text()
     assert "dkconf.m4" in (tree / "etc/mail/sendmail.mc").read_text()
     assert (tree / "etc/dkconf/filter/signer.toml").exists()
-    assert not operations.apply_plan(context(tree)).changed
+    assert not commands.apply_plan(context(tree)).changed
 
 
 def test_a_private_key_is_seen_nowhere(tree: Path) -> None:
@@ -116,9 +116,9 @@ def test_a_private_key_is_seen_nowhere(tree: Path) -> None:
     state."""
     secret = with_key(tree)
 
-    plan = operations.plan_host(context(tree))
-    operations.apply_plan(context(tree))
-    status = operations.status(context(tree))
+    plan = commands.plan_host(context(tree))
+    commands.apply_plan(context(tree))
+    status = commands.status(context(tree))
 
     assert secret not in json.dumps(plan.data) + "\n".join(line for _, line in plan.lines)
     assert secret not in json.dumps(status.data) + "\n".join(line for _, line in status.lines)
@@ -132,24 +132,24 @@ def test_a_key_pasted_into_a_managed_file_is_not_shown(tree: Path) -> None:
     """Somebody pastes a private key into a managed file: the diff hides it, and it never enters a
     generation."""
     secret = with_key(tree)
-    operations.apply_plan(context(tree))
+    commands.apply_plan(context(tree))
     settings = tree / "etc/dkconf/filter/signer.toml"
     pasted = (tree / "etc/dkconf/keys/example.com/s1.private").read_text()
     settings.write_text(settings.read_text() + pasted)
 
-    plan = operations.plan_host(context(tree))
+    plan = commands.plan_host(context(tree))
 
     words = "\n".join(line for _, line in plan.lines)
     assert secret not in words + json.dumps(plan.data)
     assert "private key, not shown" in words
     with pytest.raises(Refused, match="changed since generation 1"):
-        operations.apply_plan(context(tree))
+        commands.apply_plan(context(tree))
 
 
 def test_a_missing_private_half_is_refused(tree: Path) -> None:
     """A host that lacks a private half is refused with 8; nothing is generated."""
     with pytest.raises(Refused, match=r"s1\._domainkey\.example\.com"):
-        operations.apply_plan(context(tree))
+        commands.apply_plan(context(tree))
 
     assert not (tree / "etc/mail/m4/dkconf.m4").exists()
 
@@ -161,7 +161,7 @@ def test_an_open_key_is_named_with_its_fix(tree: Path) -> None:
     path.chmod(0o644)
 
     with pytest.raises(Refused, match="chmod 0600"):
-        operations.apply_plan(context(tree))
+        commands.apply_plan(context(tree))
 
 
 def test_a_generation_keeps_its_key(tree: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_generation_keeps_its_key(tree: Path) -> None:
     from dkconf.operations.session import look
 
     with_key(tree)
-    operations.apply_plan(context(tree))
+    commands.apply_plan(context(tree))
 
     assert {"/etc/dkconf/keys/example.com/s1.private"} == look(context(tree)).engine.generations.key_paths()
 
@@ -178,9 +178,9 @@ def test_release_of_another_root(tree: Path) -> None:
     """release takes the files out again and leaves the key."""
     with_key(tree)
     before = {p: v[:2] for p, v in snapshot(tree / "etc").items()}
-    operations.apply_plan(context(tree))
+    commands.apply_plan(context(tree))
 
-    operations.release(context(tree))
+    commands.release(context(tree))
 
     after = {p: v[:2] for p, v in snapshot(tree / "etc").items()}
     new = {os.path.relpath(p, tree) for p in set(after) - set(before)}
@@ -194,7 +194,7 @@ def test_no_sendmail_there(tree: Path) -> None:
     (tree / "etc/mail/sendmail.mc").unlink()
 
     with pytest.raises(DkconfError, match=r"sendmail\.mc: not found"):
-        operations.apply_plan(context(tree))
+        commands.apply_plan(context(tree))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -232,18 +232,18 @@ def _apply_on_a_full_disk(disk: Path, pattern: Path, free_kib: int) -> str:
     size = (disk / "filler").stat().st_size
     os.truncate(disk / "filler", max(0, size - free_kib * 1024))
     with contextlib.suppress(DkconfError, OSError):
-        operations.apply_plan(context(root))
+        commands.apply_plan(context(root))
     (disk / "filler").unlink()
-    operations.recover(context(root))
+    commands.recover(context(root))
     after = {p: v for p, v in snapshot(root / "etc").items() if isinstance(v[0], bytes) and v[0]}
     if before == after:
         return "old"
-    assert not operations.apply_plan(context(root)).changed, f"{free_kib} KiB"
+    assert not commands.apply_plan(context(root)).changed, f"{free_kib} KiB"
     return "new"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root's state")
-@pytest.mark.parametrize("act", [operations.plan_host, operations.apply_plan, operations.status])
+@pytest.mark.parametrize("act", [commands.plan_host, commands.apply_plan, commands.status])
 def test_state_below_a_folder_that_others_can_write_is_refused(tree: Path, act: Callable[[Context], object]) -> None:
     """Nobody else's generations are believed, and none are laid where somebody else can change them."""
     with_key(tree)

@@ -11,7 +11,7 @@ from dkconf.apply.journal import Journal, JournalStore
 from dkconf.desired.state import HostPaths
 from dkconf.errors import NotReverted, NotTold, Refused, Status
 from dkconf.host.machine import Sendmail, StartedBy
-from dkconf.operations import operations
+from dkconf.operations import commands
 from dkconf.operations.context import Context, Outcome
 from dkconf.operations.telling import started_by
 from dkconf.plan.actual import FileState
@@ -36,19 +36,19 @@ def by_hand(host: Host) -> None:
 
 
 COMMANDS: dict[str, Callable[[Context], Outcome]] = {
-    "apply": operations.apply_plan,
-    "disable": lambda ctx: operations.disable_filter(ctx, "signer"),
-    "enable": lambda ctx: operations.enable_filter(ctx, "second"),
-    "rollback": lambda ctx: operations.rollback(ctx, 1),
-    "release": operations.release,
+    "apply": commands.apply_plan,
+    "disable": lambda ctx: commands.disable_filter(ctx, "signer"),
+    "enable": lambda ctx: commands.enable_filter(ctx, "second"),
+    "rollback": lambda ctx: commands.rollback(ctx, 1),
+    "release": commands.release,
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_refused_before_anything_is_changed(host: Host, command: str) -> None:
     """A configured port answers and no master is confirmed: status 8, and every file is as it was."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "second")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "second")
     if command == "apply":
         host.edit("disabled_filters: [second]", "disabled_filters: [second, signer]")
     host.machine.lost = LOST
@@ -66,11 +66,11 @@ def test_refused_before_anything_is_changed(host: Host, command: str) -> None:
 def test_an_enabled_line_by_hand_is_refused_too(host: Host) -> None:
     """enable-filter of a hand-written line needs a sendmail that can be told."""
     by_hand(host)
-    operations.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
+    commands.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
     host.machine.lost = LOST
 
     with pytest.raises(Refused):
-        operations.enable_filter(host.ctx(inventory=None), "old-filter")
+        commands.enable_filter(host.ctx(inventory=None), "old-filter")
 
 
 @pytest.mark.parametrize("hand", [False, True])
@@ -79,12 +79,12 @@ def test_an_emergency_stays_and_is_not_called_done(host: Host, hand: bool) -> No
     if hand:
         by_hand(host)
     else:
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
     name = "old-filter" if hand else "signer"
     host.machine.lost = LOST
     host.machine.calls.clear()
 
-    outcome = operations.disable_filter(host.ctx(), name, emergency=True)
+    outcome = commands.disable_filter(host.ctx(), name, emergency=True)
 
     assert Status.NOT_REVERTED == outcome.status
     assert outcome.changed
@@ -93,22 +93,22 @@ def test_an_emergency_stays_and_is_not_called_done(host: Host, hand: bool) -> No
     assert "no longer called" not in text(outcome)
     assert name.encode() not in host.system.files[CF_PATH].content.split(b"\nX")[0]
     assert not any(call.startswith(("stop", "drain")) for call in host.machine.calls)
-    assert LOST == operations.status(host.ctx()).data["untold"]
+    assert LOST == commands.status(host.ctx()).data["untold"]
 
 
 @pytest.mark.parametrize("later", ["emergency", "disable", "apply", "rollback", "release", "recover"])
 def test_what_was_not_told_is_told_by_the_next_run(host: Host, later: str) -> None:
     """Before anything else, since a filter could be stopped that sendmail still calls; until then it is 4."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.machine.lost = LOST
-    operations.disable_filter(host.ctx(), "signer", emergency=True)
+    commands.disable_filter(host.ctx(), "signer", emergency=True)
     run: dict[str, Callable[[], Outcome]] = {
-        "emergency": lambda: operations.disable_filter(host.ctx(), "signer", emergency=True),
-        "disable": lambda: operations.disable_filter(host.ctx(), "signer"),
-        "apply": lambda: operations.apply_plan(host.ctx()),
-        "rollback": lambda: operations.rollback(host.ctx()),
-        "release": lambda: operations.release(host.ctx()),
-        "recover": lambda: operations.recover(host.ctx()),
+        "emergency": lambda: commands.disable_filter(host.ctx(), "signer", emergency=True),
+        "disable": lambda: commands.disable_filter(host.ctx(), "signer"),
+        "apply": lambda: commands.apply_plan(host.ctx()),
+        "rollback": lambda: commands.rollback(host.ctx()),
+        "release": lambda: commands.release(host.ctx()),
+        "recover": lambda: commands.recover(host.ctx()),
     }
     host.machine.calls.clear()
 
@@ -128,11 +128,11 @@ def test_what_was_not_told_is_told_by_the_next_run(host: Host, later: str) -> No
 
 def test_a_filter_is_not_stopped_while_sendmail_may_call_it(host: Host) -> None:
     """Whatever road leads to the stopping: what waits to be stopped waits on."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer", confirm_timeout=600)
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer", confirm_timeout=600)
     host.system.put(UNTOLD, json.dumps({"why": LOST}).encode())
 
-    outcome = operations.confirm(host.ctx())
+    outcome = commands.confirm(host.ctx())
 
     assert Status.WAITING == outcome.status
     assert LOST in text(outcome)
@@ -141,11 +141,11 @@ def test_a_filter_is_not_stopped_while_sendmail_may_call_it(host: Host) -> None:
 
 def test_a_reboot_tells_by_itself(host: Host) -> None:
     """sendmail reads what is there when it starts."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.system.put(UNTOLD, json.dumps({"why": LOST}).encode())
     host.machine.lost = LOST
 
-    operations.recover(host.ctx(), boot=True)
+    commands.recover(host.ctx(), boot=True)
 
     assert UNTOLD not in host.system.files
 
@@ -169,15 +169,15 @@ def test_nothing_to_do_is_not_said_of_the_files_alone(
     if hand:
         by_hand(host)
     else:
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
     name = "old-filter" if hand else "signer"
-    operations.disable_filter(host.ctx(), name, emergency=True)
+    commands.disable_filter(host.ctx(), name, emergency=True)
     host.machine.ran, host.machine.stale = ran, stale
     host.machine.calls.clear()
     # The files say that it is off; the running sendmail was restarted with other ones.
     host.machine.loaded = b"O InputMailFilters=signer, old-filter\n"
 
-    outcome = operations.disable_filter(host.ctx(), name, emergency=emergency)
+    outcome = commands.disable_filter(host.ctx(), name, emergency=emergency)
 
     assert Status.OK == outcome.status
     assert told == ("tell" in host.machine.calls)
@@ -188,18 +188,18 @@ def test_nothing_to_do_is_not_said_of_the_files_alone(
 
 def test_nothing_to_do_is_refused_where_sendmail_cannot_be_found(host: Host) -> None:
     """Also where the files are right: 0 would say that mail goes through."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
     host.machine.lost = LOST
 
     with pytest.raises(Refused, match="no process is confirmed"):
-        operations.disable_filter(host.ctx(), "signer")
+        commands.disable_filter(host.ctx(), "signer")
 
 
 @pytest.mark.parametrize("command", ["apply", "rollback"])
 def test_no_change_at_all_is_no_reason_for_0(host: Host, command: str) -> None:
     """The same where nothing has to change; a sendmail with an older .cf is named, and not told unasked."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.machine.lost = LOST
     with pytest.raises(Refused, match="no process is confirmed"):
         COMMANDS[command](host.ctx())
@@ -216,7 +216,7 @@ def test_no_change_at_all_is_no_reason_for_0(host: Host, command: str) -> None:
 
 def test_going_back_where_sendmail_cannot_be_told(host: Host) -> None:
     """The files are back and the run is over; that sendmail does not know is said (4), and told by the next run."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     before = host.system.files[CF_PATH].content
 
     def lose() -> None:
@@ -225,20 +225,20 @@ def test_going_back_where_sendmail_cannot_be_told(host: Host) -> None:
     host.machine.before_judging = lose
 
     with pytest.raises(NotReverted, match="no process is confirmed"):
-        operations.disable_filter(host.ctx(), "signer")
+        commands.disable_filter(host.ctx(), "signer")
 
     assert before == host.system.files[CF_PATH].content
     assert UNTOLD in host.system.files
     host.machine.lost = ""
     host.machine.before_judging = None
-    assert Status.OK == operations.disable_filter(host.ctx(), "signer").status
+    assert Status.OK == commands.disable_filter(host.ctx(), "signer").status
 
 
 def test_a_filter_that_was_started_runs_on_where_sendmail_was_not_told_to_go_back(host: Host) -> None:
     """It may have been told of the change itself, and call it: stopping it would cost mail."""
     host.machine.up.clear()
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
     assert "signer" not in host.machine.up
     host.machine.worse = ("port 25 (MTA-v4): MAIL: 451",)
     told = host.machine.tell_sendmail
@@ -250,7 +250,7 @@ def test_a_filter_that_was_started_runs_on_where_sendmail_was_not_told_to_go_bac
     host.machine.tell_sendmail = once  # type: ignore[method-assign]
 
     with pytest.raises(NotReverted, match="filter signer runs on"):
-        operations.enable_filter(host.ctx(), "signer")
+        commands.enable_filter(host.ctx(), "signer")
 
     assert "signer" in host.machine.up
 
@@ -270,7 +270,7 @@ def journal(paths: HostPaths, **more: object) -> dict[str, object]:
 
 def test_a_journal_of_an_older_version_does_not_say_what_is_executed(host: Host) -> None:
     """Its command line came from the pid file: it ran, and the command is looked at before it is believed."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     manifest = json.loads(host.system.files[f"{STATE}/generations/000001/manifest.json"].content)
     paths = HostPaths(**manifest["desired"]["paths"])
     path = f"{STATE}/journal/journal.json"
@@ -293,7 +293,7 @@ def test_how_it_is_started_comes_from_the_inventory_and_the_last_healthy_state(h
 
     host.machine.argv = ("systemctl", "restart", "sendmail.service")
     host.edit("    services:\n", "    services:\n      sendmail: {argv: [/usr/sbin/sendmail, -bd, -q1h]}\n")
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
 
     assert StartedBy(
         ("/usr/sbin/sendmail", "-bd", "-q1h"), "direct", ("systemctl", "restart", "sendmail.service")
@@ -302,11 +302,11 @@ def test_how_it_is_started_comes_from_the_inventory_and_the_last_healthy_state(h
 
 def test_plan_shows_that_apply_would_be_refused(host: Host) -> None:
     """Also where no file changes: "nothing to do" alone would be half of the truth."""
-    operations.apply_plan(host.ctx())
-    assert [] == operations.plan_host(host.ctx()).data["plan"]["refusals"]
+    commands.apply_plan(host.ctx())
+    assert [] == commands.plan_host(host.ctx()).data["plan"]["refusals"]
     host.machine.lost = LOST
 
-    planned = operations.plan_host(host.ctx())
+    planned = commands.plan_host(host.ctx())
 
     assert f"refused: {LOST}" in text(planned)
     assert [LOST] == [refusal["reason"] for refusal in planned.data["plan"]["refusals"]]
@@ -314,17 +314,17 @@ def test_plan_shows_that_apply_would_be_refused(host: Host) -> None:
 
 def test_plan_shows_what_an_emergency_left_over(host: Host) -> None:
     """As status does: a filter that the next apply stops, and a sendmail that it tells first."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.machine.lost = LOST
-    operations.disable_filter(host.ctx(), "signer", emergency=True)
+    commands.disable_filter(host.ctx(), "signer", emergency=True)
     host.machine.lost = ""
 
-    for shown in (operations.plan_host(host.ctx()), operations.status(host.ctx())):
+    for shown in (commands.plan_host(host.ctx()), commands.status(host.ctx())):
         assert "not stopped yet: signer" in text(shown)
         assert "sendmail was not told of the last change" in text(shown)
 
-    operations.apply_plan(host.ctx())
-    for shown in (operations.plan_host(host.ctx()), operations.status(host.ctx())):
+    commands.apply_plan(host.ctx())
+    for shown in (commands.plan_host(host.ctx()), commands.status(host.ctx())):
         assert "not stopped yet" not in text(shown)
         assert "not told" not in text(shown)
 
@@ -332,12 +332,12 @@ def test_plan_shows_what_an_emergency_left_over(host: Host) -> None:
 @pytest.mark.parametrize("emergency", [False, True])
 def test_that_sendmail_does_not_run_is_said(host: Host, emergency: bool) -> None:
     """Where no file has to change, and nobody was told: 0 does not hide that no mail is taken."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
-    assert "does not run" not in text(operations.disable_filter(host.ctx(), "signer", emergency=emergency))
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
+    assert "does not run" not in text(commands.disable_filter(host.ctx(), "signer", emergency=emergency))
     host.machine.ran = False
 
-    outcome = operations.disable_filter(host.ctx(), "signer", emergency=emergency)
+    outcome = commands.disable_filter(host.ctx(), "signer", emergency=emergency)
 
     assert Status.OK == outcome.status
     assert "sendmail does not run; it reads sendmail.cf when it starts" in text(outcome)

@@ -18,7 +18,7 @@ from dkconf.errors import DkconfError, Locked, Status
 from dkconf.host import timer
 from dkconf.host.clock import RealClock
 from dkconf.host.signals import Signals
-from dkconf.operations import operations
+from dkconf.operations import commands
 from dkconf.operations.context import Context
 from dkconf.operations.session import look
 from dkconf.operations.watcher import wait_for_deadline
@@ -62,7 +62,7 @@ def test_what_is_ignored_stays_ignored(host: Host, number: int) -> None:
     host.system.use(lambda name, edge: os.kill(os.getpid(), number))
 
     with heeded(number, signal.SIG_IGN):
-        outcome = operations.apply_plan(host.ctx())
+        outcome = commands.apply_plan(host.ctx())
         assert signal.SIG_IGN == signal.getsignal(number)
 
     assert Status.OK == outcome.status
@@ -78,7 +78,7 @@ def test_a_signal_during_activation_ends_in_130(host: Host) -> None:
     host.system.use(hook)
 
     with heeded(signal.SIGINT):
-        outcome = operations.apply_plan(host.ctx())
+        outcome = commands.apply_plan(host.ctx())
 
     assert Status.INTERRUPTED == outcome.status
     assert ["signer", "second"] == host.called()
@@ -94,7 +94,7 @@ def test_ctrl_c_while_judging_changes_nothing(host: Host) -> None:
     before = host.etc()
 
     with heeded(signal.SIGINT), pytest.raises(KeyboardInterrupt):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
     assert before == host.etc()
 
@@ -114,7 +114,7 @@ class Waits:
 
 def test_watcher_waits_for_its_own_deadline(host: Host) -> None:
     """It wakes at the deadline, whatever the wall clock says, and not for another run."""
-    operations.apply_plan(host.ctx(), confirm_timeout=30)
+    commands.apply_plan(host.ctx(), confirm_timeout=30)
     engine = look(host.ctx()).engine
     waits = Waits(host)
 
@@ -125,9 +125,9 @@ def test_watcher_waits_for_its_own_deadline(host: Host) -> None:
 
 def test_watcher_ends_when_it_is_confirmed(host: Host) -> None:
     """A confirmation ends the watcher: it has nothing to do."""
-    operations.apply_plan(host.ctx(), confirm_timeout=30)
+    commands.apply_plan(host.ctx(), confirm_timeout=30)
     run = host.machine.armed
-    operations.confirm(host.ctx())
+    commands.confirm(host.ctx())
 
     assert not wait_for_deadline(look(host.ctx()).engine, run, Waits(host))
 
@@ -142,12 +142,12 @@ def test_the_timer_is_armed_before_the_first_change(host: Host) -> None:
 
     host.system.use(hook)
     with pytest.raises(Crash):
-        operations.apply_plan(host.ctx(), confirm_timeout=30)
+        commands.apply_plan(host.ctx(), confirm_timeout=30)
     assert host.machine.armed
     assert wait_for_deadline(look(host.ctx()).engine, host.machine.armed, Waits(host))
 
     host.system.use(None)
-    operations.recover(host.ctx())
+    commands.recover(host.ctx())
     assert before == host.etc()
 
 
@@ -157,10 +157,10 @@ def test_if_no_timer_can_be_had_nothing_changes(host: Host) -> None:
     before = host.etc()
 
     with pytest.raises(DkconfError, match="arm: said no"):
-        operations.apply_plan(host.ctx(), confirm_timeout=30)
+        commands.apply_plan(host.ctx(), confirm_timeout=30)
 
     assert before == host.etc()
-    assert not operations.recover(host.ctx()).changed
+    assert not commands.recover(host.ctx()).changed
 
 
 def test_the_watcher_finds_the_package() -> None:
@@ -183,7 +183,7 @@ def test_boot_id_is_there() -> None:
 
 def apply_in(root: str, inventory: str, results: multiprocessing.Queue[str]) -> None:
     try:
-        outcome = operations.apply_plan(Context(host="mx1.example.test", inventory=inventory, root=root, yes=True))
+        outcome = commands.apply_plan(Context(host="mx1.example.test", inventory=inventory, root=root, yes=True))
         results.put(f"{int(outcome.status)} {outcome.changed}")
     except Locked as exc:
         results.put(f"{int(exc.status)} {exc}")
@@ -205,5 +205,5 @@ def test_two_applies_at_once(tree: Path) -> None:
 
     assert 1 == said.count("0 True"), said
     assert all(s in ("0 True", "0 False") or s.startswith("5 ") for s in said), said
-    numbers = [g["number"] for g in operations.generations(context(tree)).data["generations"]]
+    numbers = [g["number"] for g in commands.generations(context(tree)).data["generations"]]
     assert [1] == numbers

@@ -24,7 +24,7 @@ SAID = 4000
 UNSAFE_SECONDS = 0.5
 LOADED = (
     *("dkconf.cli.host", "dkconf.cli.keys", "dkconf.cli.inventory", "dkconf.cli.repocmds"),
-    *("dkconf.operations.operations", "dkconf.operations.real", "dkconf.trial.judge"),
+    *("dkconf.operations.commands", "dkconf.operations.real", "dkconf.trial.judge"),
     *("dkconf.inventory", "dkconf.desired", "dkconf.keys", "dkconf.repo.checks"),
 )
 

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 from dkconf.errors import DkconfError, NotReverted, PlanStale, Refusal, Refused, Reverted, Status, UsageProblem, Waiting
-from dkconf.operations import operations
+from dkconf.operations import commands
+from dkconf.operations.context import Outcome
 from tests.memoryhost import CF_PATH, FRAGMENT, MC, MC_PATH, STATE, Host, build_cf
 
 
-def text(outcome: operations.Outcome) -> str:
+def text(outcome: Outcome) -> str:
     return "\n".join(line for _, line in outcome.lines)
 
 
 def test_apply_calls_the_filters(host: Host) -> None:
     """After apply sendmail calls the filters of the inventory, in its order."""
-    outcome = operations.apply_plan(host.ctx())
+    outcome = commands.apply_plan(host.ctx())
 
     assert Status.OK == outcome.status
     assert ["signer", "second"] == host.called()
@@ -29,10 +30,10 @@ def test_apply_calls_the_filters(host: Host) -> None:
 
 def test_second_apply_does_nothing(host: Host) -> None:
     """The same inventory again changes nothing and makes no generation."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     before, calls = dict(host.system.files), list(host.machine.calls)
 
-    outcome = operations.apply_plan(host.ctx())
+    outcome = commands.apply_plan(host.ctx())
 
     assert not outcome.changed
     assert calls == host.machine.calls
@@ -44,7 +45,7 @@ def test_sources_then_cf_then_hup_then_checks(host: Host) -> None:
     steps: list[str] = []
     host.system.use(lambda name, edge: steps.append(name) if edge == "before" else None)
 
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
 
     order = [
         s for s in steps if s in (f"write:{FRAGMENT}", f"write:{MC_PATH}", f"write:{CF_PATH}", "tell-sendmail", "check")
@@ -58,7 +59,7 @@ def test_owner_and_mode_of_the_host_are_kept(host: Host) -> None:
     """sendmail.mc and sendmail.cf keep the owner, group and mode that they had."""
     host.system.put(CF_PATH, host.system.files[CF_PATH].content, 0o640, "smmta", "smmsp")
 
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
 
     assert (0o640, "smmta", "smmsp") == (
         host.system.files[CF_PATH].mode, host.system.files[CF_PATH].owner, host.system.files[CF_PATH].group
@@ -69,7 +70,7 @@ def test_a_filter_that_is_down_is_started_before_sendmail_calls_it(host: Host) -
     """Enabling: the filter runs before the .cf names it."""
     host.machine.up.clear()
 
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
 
     calls = host.machine.calls
     assert calls.index("start signer") < calls.index("tell")
@@ -80,7 +81,7 @@ def test_without_terminal_and_yes_it_is_refused(host: Host) -> None:
     before = host.etc()
 
     with pytest.raises(Refused, match="--yes"):
-        operations.apply_plan(host.ctx(yes=False))
+        commands.apply_plan(host.ctx(yes=False))
 
     assert before == host.etc()
 
@@ -89,7 +90,7 @@ def test_no_is_no(host: Host) -> None:
     """Who answers no to the plan gets an unchanged host."""
     before = host.etc()
 
-    outcome = operations.apply_plan(host.ctx(yes=False, ask=lambda lines: False))
+    outcome = commands.apply_plan(host.ctx(yes=False, ask=lambda lines: False))
 
     assert Status.ERROR == outcome.status
     assert before == host.etc()
@@ -100,7 +101,7 @@ def test_a_missing_thing_is_told_before_anything(host: Host) -> None:
     host.machine.missing = ("sendmail is built without MILTER", "m4: not found")
 
     with pytest.raises(DkconfError, match="without MILTER\nm4") as caught:
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
     assert Status.ERROR == caught.value.status
     assert [] == host.machine.calls
@@ -112,10 +113,10 @@ def test_refusal_of_the_judge_changes_nothing(host: Host) -> None:
     before = host.etc()
 
     with pytest.raises(Refused, match=r"451 4\.3\.2"):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
     assert before == host.etc()
 
-    outcome = operations.apply_plan(host.ctx(accept_risk=frozenset({"canary"})))
+    outcome = commands.apply_plan(host.ctx(accept_risk=frozenset({"canary"})))
     assert Status.OK == outcome.status
 
 
@@ -127,13 +128,13 @@ def test_failure_goes_back_and_is_healthy(host: Host, point: str) -> None:
     before = dict(host.system.files)
 
     with pytest.raises(Reverted, match="said no"):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
     after = {p: s for p, s in host.system.files.items() if not p.startswith(STATE)}
     assert {p: s for p, s in before.items() if not p.startswith(STATE)} == after, "times included"
     assert [] == host.called()
     assert set() == host.machine.up
-    assert [] == operations.generations(host.ctx()).data["generations"]
+    assert [] == commands.generations(host.ctx()).data["generations"]
 
 
 def test_worse_ports_go_back(host: Host) -> None:
@@ -141,7 +142,7 @@ def test_worse_ports_go_back(host: Host) -> None:
     host.machine.worse = ("port 25: 451 4.3.2 (before: 250)",)
 
     with pytest.raises(Reverted, match="port 25"):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
     assert [] == host.called()
 
@@ -152,51 +153,51 @@ def test_failing_twice_is_not_reverted_and_the_next_run_repairs(host: Host) -> N
     before = host.etc()
 
     with pytest.raises(NotReverted):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
     host.machine.fail = ""
-    operations.recover(host.ctx())
+    commands.recover(host.ctx())
     assert before == host.etc()
 
 
 def test_disable_filter(host: Host) -> None:
     """disable-filter: sendmail first, then drain, then the filter stops; the inventory follows, comments
     kept."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.machine.calls.clear()
 
-    outcome = operations.disable_filter(host.ctx(), "signer")
+    outcome = commands.disable_filter(host.ctx(), "signer")
 
     assert Status.OK == outcome.status
     assert ["second"] == host.called()
     assert ["judge", "tell", "check", "drain inet:8891@127.0.0.1", "stop signer"] == host.machine.calls
     assert "disabled_filters: [signer]" in host.inventory.read_text()
     assert "# in this order" in host.inventory.read_text()
-    assert operations.plan_host(host.ctx()).data["plan"]["empty"], "the inventory says the same now"
+    assert commands.plan_host(host.ctx()).data["plan"]["empty"], "the inventory says the same now"
 
 
 def test_disable_leaves_pending_edits_pending(host: Host) -> None:
     """disable-filter changes the generation in force by that filter alone."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.edit("inet:8892@127.0.0.1", "inet:8899@127.0.0.1")
 
-    operations.disable_filter(host.ctx(), "signer")
+    commands.disable_filter(host.ctx(), "signer")
 
     assert b"8892" in host.system.files[FRAGMENT].content
-    assert "8899" in text(operations.plan_host(host.ctx()))
+    assert "8899" in text(commands.plan_host(host.ctx()))
 
 
 def test_drain_timeout_is_waiting(host: Host) -> None:
     """Connections that do not end: the filter runs on, status 6; the next apply stops it."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.machine.connections = ("sendmail 4711",)
 
-    outcome = operations.disable_filter(host.ctx(), "signer")
+    outcome = commands.disable_filter(host.ctx(), "signer")
     assert Status.WAITING == outcome.status
     assert "signer" in host.machine.up
 
     host.machine.connections = ()
-    assert Status.OK == operations.apply_plan(host.ctx()).status
+    assert Status.OK == commands.apply_plan(host.ctx()).status
     assert "signer" not in host.machine.up
 
 
@@ -206,13 +207,13 @@ def test_an_emergency_beside_it_forgets_no_filter_that_drains(host: Host) -> Non
     source = MC.replace("MAILER_DEFINITIONS\n", line + "MAILER_DEFINITIONS\n").encode()
     host.system.put(MC_PATH, source, group="smmsp")
     host.system.put(CF_PATH, build_cf(source, None), group="smmsp")
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.machine.connections = ("sendmail 4711",)
-    operations.disable_filter(host.ctx(), "signer")
+    commands.disable_filter(host.ctx(), "signer")
 
-    operations.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
+    commands.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
     host.machine.connections = ()
-    operations.recover(host.ctx())
+    commands.recover(host.ctx())
 
     assert "signer" not in host.machine.up
 
@@ -220,17 +221,17 @@ def test_an_emergency_beside_it_forgets_no_filter_that_drains(host: Host) -> Non
 def test_override_where_the_inventory_cannot_follow(host: Host, tmp_path: Path) -> None:
     """Without a writable inventory an override remains, is shown, holds, and goes when the inventory
     follows."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     saved = host.inventory.read_text()
     host.inventory.unlink()
 
-    outcome = operations.disable_filter(host.ctx(), "signer")
+    outcome = commands.disable_filter(host.ctx(), "signer")
     assert "override" in text(outcome)
 
     host.inventory.write_text(saved)
-    assert "override" in text(operations.plan_host(host.ctx()))
-    assert {"signer": False} == operations.status(host.ctx()).data["overrides"]
-    assert not operations.apply_plan(host.ctx()).changed
+    assert "override" in text(commands.plan_host(host.ctx()))
+    assert {"signer": False} == commands.status(host.ctx()).data["overrides"]
+    assert not commands.apply_plan(host.ctx()).changed
     assert ["second"] == host.called()
 
     host.edit(
@@ -238,19 +239,19 @@ def test_override_where_the_inventory_cannot_follow(host: Host, tmp_path: Path) 
         "    disabled_filters: [signer]\n    domains: [example.com]\n    services",
     )
     # It is none any more as soon as the inventory says the same, before any apply.
-    assert {} == operations.status(host.ctx()).data["overrides"]
-    assert "override" not in text(operations.status(host.ctx()))
-    operations.apply_plan(host.ctx())
-    assert {} == operations.status(host.ctx(inventory="")).data["overrides"]
+    assert {} == commands.status(host.ctx()).data["overrides"]
+    assert "override" not in text(commands.status(host.ctx()))
+    commands.apply_plan(host.ctx())
+    assert {} == commands.status(host.ctx(inventory="")).data["overrides"]
 
 
 def test_enable_again(host: Host) -> None:
     """enable-filter starts the filter, tries it, and only then has sendmail call it."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
     host.machine.calls.clear()
 
-    operations.enable_filter(host.ctx(), "signer")
+    commands.enable_filter(host.ctx(), "signer")
 
     assert ["signer", "second"] == host.called()
     assert ["judge", "start signer", "tell", "check"] == host.machine.calls
@@ -259,41 +260,41 @@ def test_enable_again(host: Host) -> None:
 
 def test_rollback_refuses_while_the_filter_is_broken(host: Host) -> None:
     """rollback refuses with 8 and quotes the reply; cured, it brings the filter back as a new generation."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
     host.machine.refusals = (Refusal("canary", "the canary: 451 4.3.2 Please try again later", "--accept-risk canary"),)
 
     with pytest.raises(Refused, match=r"451 4\.3\.2"):
-        operations.rollback(host.ctx())
+        commands.rollback(host.ctx())
     assert ["second"] == host.called()
 
     host.machine.refusals = ()
-    outcome = operations.rollback(host.ctx(inventory=None))
+    outcome = commands.rollback(host.ctx(inventory=None))
     assert 3 == outcome.data["generation"]
     assert ["signer", "second"] == host.called()
 
 
 def test_rollback_keeps_what_the_host_wrote_since(host: Host) -> None:
     """The generation's block goes into the present sendmail.mc; the host's own edits stay."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
     source = host.system.files[MC_PATH]
     host.system.files[MC_PATH] = replace(source, content=b"dnl a new line\n" + source.content)
 
-    operations.rollback(host.ctx(), 1)
+    commands.rollback(host.ctx(), 1)
 
     assert host.system.files[MC_PATH].content.startswith(b"dnl a new line\n")
 
 
 def test_after_a_rollback_it_is_said_what_apply_would_undo(host: Host) -> None:
     """status and plan name the rollback, and in words the filter that the inventory would turn on or off again."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.edit("filters: [signer, second]", "filters: [signer, second]\n    disabled_filters: [signer]")
-    operations.apply_plan(host.ctx())
-    operations.rollback(host.ctx())
+    commands.apply_plan(host.ctx())
+    commands.rollback(host.ctx())
 
-    status = [line for _, line in operations.status(host.ctx()).lines]
-    plan = [line for _, line in operations.plan_host(host.ctx()).lines]
+    status = [line for _, line in commands.status(host.ctx()).lines]
+    plan = [line for _, line in commands.plan_host(host.ctx()).lines]
 
     words = (
         "generation 3 came by `dkconf rollback 1`, and the inventory wants otherwise: `dkconf apply` would undo that"
@@ -306,35 +307,35 @@ def test_after_a_rollback_it_is_said_what_apply_would_undo(host: Host) -> None:
 
 def test_rollback_without_m4(host: Host) -> None:
     """If m4 fails the stored sendmail.cf is used."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     first = host.system.files[CF_PATH].content
-    operations.disable_filter(host.ctx(), "signer")
+    commands.disable_filter(host.ctx(), "signer")
     host.machine.m4_fails = True
 
-    operations.rollback(host.ctx(), 1)
+    commands.rollback(host.ctx(), 1)
 
     assert first == host.system.files[CF_PATH].content
 
 
 def test_drift_is_refused_and_taken_over_by_name(host: Host) -> None:
     """A hand edit since the last apply is drift: shown, refused, overwritten only with --take-over PATH."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.system.put(FRAGMENT, b"MAIL_FILTER(`signer', `S=inet:1@127.0.0.1')dnl\n")
 
-    assert "drift" in text(operations.plan_host(host.ctx()))
+    assert "drift" in text(commands.plan_host(host.ctx()))
     with pytest.raises(Refused, match=f"--take-over {FRAGMENT}"):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
-    operations.apply_plan(host.ctx(take_over=frozenset({FRAGMENT})))
+    commands.apply_plan(host.ctx(take_over=frozenset({FRAGMENT})))
     assert ["signer", "second"] == host.called()
 
 
 def test_drift_of_a_mode_alone(host: Host) -> None:
     """A changed mode or owner is drift too, in words."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.system.files[FRAGMENT] = replace(host.system.files[FRAGMENT], mode=0o666)
 
-    assert "mode 0666 (was 0644)" in text(operations.plan_host(host.ctx()))
+    assert "mode 0666 (was 0644)" in text(commands.plan_host(host.ctx()))
 
 
 def test_hand_made_line_is_taken_over(host: Host) -> None:
@@ -347,12 +348,12 @@ def test_hand_made_line_is_taken_over(host: Host) -> None:
     host.machine.up.add("signer")
 
     with pytest.raises(Refused, match="--take-over signer"):
-        operations.apply_plan(host.ctx())
-    operations.apply_plan(host.ctx(take_over=frozenset({"signer"})))
+        commands.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx(take_over=frozenset({"signer"})))
     assert b"dnl dkconf was: INPUT_MAIL_FILTER" in host.system.files[MC_PATH].content
     assert ["signer", "second"] == host.called()
 
-    operations.release(host.ctx())
+    commands.release(host.ctx())
     assert before == host.etc()
     assert ["signer"] == host.called()
     assert "signer" in host.machine.up
@@ -374,10 +375,10 @@ def test_release_stops_a_filter_that_nobody_calls_any_more(own: Host, socket: st
     own.system.put(MC_PATH, source, group="smmsp")
     own.system.put(CF_PATH, build_cf(source, None), group="smmsp")
     before = own.etc()
-    operations.apply_plan(own.ctx(take_over=frozenset({"own"})))
+    commands.apply_plan(own.ctx(take_over=frozenset({"own"})))
     assert "own" in own.machine.up
 
-    operations.release(own.ctx())
+    commands.release(own.ctx())
     assert ["own"] == own.called()
     assert stopped == ("own" not in own.machine.up)
     assert before.keys() == own.etc().keys()
@@ -386,21 +387,21 @@ def test_release_stops_a_filter_that_nobody_calls_any_more(own: Host, socket: st
 def test_release_leaves_the_host_as_found(host: Host) -> None:
     """After release the host's files are what they were, times included, and no generation is in force."""
     before = dict(host.system.files)
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "second")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "second")
 
-    operations.release(host.ctx())
+    commands.release(host.ctx())
 
     assert before == {p: s for p, s in host.system.files.items() if not p.startswith(STATE)}
-    assert 0 == operations.status(host.ctx()).data["generation"]
+    assert 0 == commands.status(host.ctx()).data["generation"]
 
 
 def test_release_leaves_an_empty_fragment_where_make_names_it(host: Host) -> None:
     """Debian's Makefile lists every included file: a missing one would stop make."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.system.put("/etc/mail/databases", f"sendmail.cf: {FRAGMENT}\n".encode())
 
-    operations.release(host.ctx())
+    commands.release(host.ctx())
 
     assert b"" == host.system.files[FRAGMENT].content
 
@@ -413,30 +414,30 @@ def test_emergency_on_a_hand_written_line(host: Host) -> None:
     host.system.put(CF_PATH, build_cf(source, None), group="smmsp")
 
     with pytest.raises(UsageProblem, match="--emergency"):
-        operations.disable_filter(host.ctx(inventory=None), "old-filter")
+        commands.disable_filter(host.ctx(inventory=None), "old-filter")
     with pytest.raises(UsageProblem, match="it has: old-filter"):
-        operations.disable_filter(host.ctx(inventory=None), "oldfilter", emergency=True)
-    outcome = operations.disable_filter(host.ctx(inventory=None, yes=False), "old-filter", emergency=True)
+        commands.disable_filter(host.ctx(inventory=None), "oldfilter", emergency=True)
+    outcome = commands.disable_filter(host.ctx(inventory=None, yes=False), "old-filter", emergency=True)
 
     assert [] == host.called()
     assert "skipped" in text(outcome)
-    assert ["old-filter"] == operations.status(host.ctx(inventory=None)).data["disabled_by_hand"]
-    again = operations.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
+    assert ["old-filter"] == commands.status(host.ctx(inventory=None)).data["disabled_by_hand"]
+    again = commands.disable_filter(host.ctx(inventory=None), "old-filter", emergency=True)
     assert "off already" in text(again)
     assert not again.changed
 
-    operations.enable_filter(host.ctx(inventory=None), "old-filter")
+    commands.enable_filter(host.ctx(inventory=None), "old-filter")
     assert ["old-filter"] == host.called()
     assert source == host.system.files[MC_PATH].content
 
 
 def test_emergency_on_a_managed_filter_asks_nobody(host: Host) -> None:
     """--emergency: no gates, no canary, no drain, no question, whatever drifted; the filter runs on."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.system.put(FRAGMENT, host.system.files[FRAGMENT].content + b"dnl edited\n", group="smmsp")
     host.machine.calls.clear()
 
-    outcome = operations.disable_filter(host.ctx(yes=False), "signer", emergency=True)
+    outcome = commands.disable_filter(host.ctx(yes=False), "signer", emergency=True)
 
     case = host.machine.cases[-1]
     assert (False, False) == (case.gates, case.canary)
@@ -447,88 +448,88 @@ def test_emergency_on_a_managed_filter_asks_nobody(host: Host) -> None:
 
 def test_confirm_keeps_it(host: Host) -> None:
     """Unconfirmed: apply is 0, other changes are 6, a filter that goes runs on; confirm ends that."""
-    operations.apply_plan(host.ctx())
-    outcome = operations.disable_filter(host.ctx(), "signer", confirm_timeout=600)
+    commands.apply_plan(host.ctx())
+    outcome = commands.disable_filter(host.ctx(), "signer", confirm_timeout=600)
 
     assert Status.OK == outcome.status
     assert host.machine.armed
     assert "signer" in host.machine.up
     with pytest.raises(Waiting):
-        operations.apply_plan(host.ctx())
-    assert "confirm_until" in operations.status(host.ctx()).data
+        commands.apply_plan(host.ctx())
+    assert "confirm_until" in commands.status(host.ctx()).data
 
     host.clock.boot += 599
-    operations.confirm(host.ctx())
+    commands.confirm(host.ctx())
     assert "signer" not in host.machine.up
     assert "disabled_filters: [signer]" in host.inventory.read_text()
     host.clock.boot += 10
-    assert not operations.recover(host.ctx()).changed
+    assert not commands.recover(host.ctx()).changed
 
 
 def test_rollback_does_not_wait_for_the_deadline(host: Host) -> None:
     """Whoever sees that the change was wrong goes back at once; to a certain generation only after that."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     before = dict(host.system.files)
-    operations.disable_filter(host.ctx(), "signer", confirm_timeout=600)
+    commands.disable_filter(host.ctx(), "signer", confirm_timeout=600)
 
     with pytest.raises(Waiting, match="rollback"):
-        operations.rollback(host.ctx(), 1)
+        commands.rollback(host.ctx(), 1)
     with pytest.raises(Waiting):
-        operations.disable_filter(host.ctx(), "signer", emergency=True)
-    outcome = operations.rollback(host.ctx())
+        commands.disable_filter(host.ctx(), "signer", emergency=True)
+    outcome = commands.rollback(host.ctx())
 
     assert "the host is as before it" in text(outcome)
     assert ["signer", "second"] == host.called()
     for path in (MC_PATH, CF_PATH, FRAGMENT):
         assert before[path] == host.system.files[path]
     assert "disarm" in host.machine.calls
-    assert operations.apply_plan(host.ctx()).data["changed"] is False
+    assert commands.apply_plan(host.ctx()).data["changed"] is False
 
 
 def test_unconfirmed_goes_back_exactly(host: Host) -> None:
     """After the deadline every file is as before, and the generation is gone."""
     before = dict(host.system.files)
-    operations.apply_plan(host.ctx(), confirm_timeout=600)
+    commands.apply_plan(host.ctx(), confirm_timeout=600)
     host.clock.boot += 601
 
-    outcome = operations.recover(host.ctx())
+    outcome = commands.recover(host.ctx())
 
     assert "not confirmed in time" in text(outcome)
     assert before == {p: s for p, s in host.system.files.items() if not p.startswith(STATE)}
     assert [] == host.called()
     with pytest.raises(UsageProblem, match="nothing waits"):
-        operations.confirm(host.ctx())
+        commands.confirm(host.ctx())
 
 
 def test_confirm_too_late(host: Host) -> None:
     """confirm after the deadline: status 3, and the change is undone."""
-    operations.apply_plan(host.ctx(), confirm_timeout=600)
+    commands.apply_plan(host.ctx(), confirm_timeout=600)
     host.clock.boot += 601
 
     with pytest.raises(Reverted, match="too late"):
-        operations.confirm(host.ctx())
+        commands.confirm(host.ctx())
 
 
 def test_a_clock_that_jumps_moves_no_deadline(host: Host) -> None:
     """The deadline is counted since boot: setting the clock neither shortens nor lengthens it."""
-    operations.apply_plan(host.ctx(), confirm_timeout=600)
+    commands.apply_plan(host.ctx(), confirm_timeout=600)
     for jump in (+86400.0, -2 * 86400.0):
         host.clock.now += jump
-        operations.recover(host.ctx())
+        commands.recover(host.ctx())
         assert ["signer", "second"] == host.called()
 
     host.clock.boot += 601
-    operations.recover(host.ctx())
+    commands.recover(host.ctx())
     assert [] == host.called()
 
 
 def test_a_reboot_ends_the_wait(host: Host) -> None:
     """After a reboot an unconfirmed change goes back before sendmail starts: nothing is told or started."""
-    operations.apply_plan(host.ctx(), confirm_timeout=600)
+    commands.apply_plan(host.ctx(), confirm_timeout=600)
     host.clock.id, host.clock.boot = "boot-b", 5.0
     host.machine.calls.clear()
 
-    operations.recover(host.ctx(), boot=True)
+    commands.recover(host.ctx(), boot=True)
 
     assert MC.encode() == host.system.files[MC_PATH].content
     assert [] == [c for c in host.machine.calls if c != "disarm"]
@@ -538,20 +539,20 @@ def test_plan_file_is_applied_once_and_only_as_it_is(host: Host, tmp_path: Path)
     """apply PLAN does exactly that plan: a second time, after an edit of it or of the inventory, it is
     stale (7)."""
     saved = tmp_path / "plan.json"
-    saved.write_text(json.dumps(operations.plan_host(host.ctx()).data["plan"]))
+    saved.write_text(json.dumps(commands.plan_host(host.ctx()).data["plan"]))
     edited = tmp_path / "edited.json"
     edited.write_text(saved.read_text().replace("mx1.example.test", "mx2.example.test"))
 
     with pytest.raises(PlanStale, match="edited"):
-        operations.apply_plan(host.ctx(), str(edited))
-    operations.apply_plan(host.ctx(), str(saved))
+        commands.apply_plan(host.ctx(), str(edited))
+    commands.apply_plan(host.ctx(), str(saved))
     with pytest.raises(PlanStale, match="already"):
-        operations.apply_plan(host.ctx(), str(saved))
+        commands.apply_plan(host.ctx(), str(saved))
 
-    saved.write_text(json.dumps(operations.plan_host(host.ctx()).data["plan"]))
+    saved.write_text(json.dumps(commands.plan_host(host.ctx()).data["plan"]))
     host.edit("inet:8892", "inet:8899")
     with pytest.raises(PlanStale, match="inventory has changed"):
-        operations.apply_plan(host.ctx(), str(saved))
+        commands.apply_plan(host.ctx(), str(saved))
 
 
 def test_hand_edit_between_plan_and_apply(host: Host) -> None:
@@ -563,7 +564,7 @@ def test_hand_edit_between_plan_and_apply(host: Host) -> None:
     host.machine.before_judging = edit
 
     with pytest.raises(PlanStale, match="edited since"):
-        operations.apply_plan(host.ctx())
+        commands.apply_plan(host.ctx())
 
     assert MC.encode() + b"dnl edited\n" == host.system.files[MC_PATH].content
     assert FRAGMENT not in host.system.files
@@ -573,30 +574,30 @@ def test_plan_writes_nothing(host: Host) -> None:
     """plan and status leave every file as it is, state directory included."""
     before = dict(host.system.files), set(host.system.directories)
 
-    operations.plan_host(host.ctx())
-    operations.status(host.ctx())
+    commands.plan_host(host.ctx())
+    commands.status(host.ctx())
 
     assert before == (host.system.files, host.system.directories)
 
 
 def test_generations_are_pruned_and_pinned_ones_stay(host: Host) -> None:
     """The last 20 stay, and pinned ones; numbers only grow."""
-    operations.apply_plan(host.ctx())
-    operations.generations_pin(host.ctx(), 1, True)
+    commands.apply_plan(host.ctx())
+    commands.generations_pin(host.ctx(), 1, True)
     for _ in range(12):
-        operations.disable_filter(host.ctx(), "signer")
-        operations.enable_filter(host.ctx(), "signer")
+        commands.disable_filter(host.ctx(), "signer")
+        commands.enable_filter(host.ctx(), "signer")
 
-    numbers = [g["number"] for g in operations.generations(host.ctx()).data["generations"]]
+    numbers = [g["number"] for g in commands.generations(host.ctx()).data["generations"]]
     assert [1, *range(6, 26)] == numbers
 
 
 def test_generations_diff(host: Host) -> None:
     """`generations diff A B` says in words what changed."""
-    operations.apply_plan(host.ctx())
-    operations.disable_filter(host.ctx(), "signer")
+    commands.apply_plan(host.ctx())
+    commands.disable_filter(host.ctx(), "signer")
 
-    words = text(operations.generations_diff(host.ctx(), 1, 2))
+    words = text(commands.generations_diff(host.ctx(), 1, 2))
 
     assert "filter signer: called by sendmail -> defined, not called" in words
     assert "-INPUT_MAIL_FILTER(`signer'" in words
@@ -604,12 +605,12 @@ def test_generations_diff(host: Host) -> None:
 
 def test_a_filter_that_leaves_the_inventory(host: Host) -> None:
     """A filter that is gone from the inventory is drained and stopped after sendmail has forgotten it."""
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
     host.edit("filters: [signer, second]", "filters: [second]")
     host.edit("      signer: {argv: [/usr/sbin/signer], pid_file: /run/signer.pid}\n", "")
     host.machine.calls.clear()
 
-    operations.apply_plan(host.ctx())
+    commands.apply_plan(host.ctx())
 
     assert ["second"] == host.called()
     assert ["judge", "tell", "check", "drain inet:8891@127.0.0.1", "stop signer"] == host.machine.calls
