@@ -190,16 +190,16 @@ class Look:
             here = os.fstat(handle)
             self._itself(here)
             with os.scandir(handle) as entries:
-                names = [entry.name for entry in entries]
-            for name in names:
-                with closing_handle(os.open(name, _FOLDER, dir_fd=handle)) as entry:
-                    info = os.fstat(entry)
-                    if stat.S_ISLNK(info.st_mode):
-                        self._inside(here, info)
-                        continue
-                    self._itself(info)
-                    if stat.S_ISDIR(info.st_mode) and info.st_uid == 0:
-                        self._whole(entry)
+                found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+            # Whoever could put another entry in the place of one of these by now was found with the folder itself.
+            for name, info in found:
+                if stat.S_ISLNK(info.st_mode):
+                    self._inside(here, info)
+                    continue
+                self._itself(info)
+                if stat.S_ISDIR(info.st_mode) and info.st_uid == 0:
+                    with closing_handle(os.open(name, _FOLDER, dir_fd=handle)) as below:
+                        self._whole(below)
 
 
 @contextmanager
